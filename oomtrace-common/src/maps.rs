@@ -1,0 +1,57 @@
+//! Keys and values of the BPF maps.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::wire::{STOP_SLOTS, StopSlot};
+
+/// A thread group, safe against reuse of its id.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
+pub struct GroupKey {
+    pub start_ns: u64,
+    pub tgid: u32,
+    pub pad: u32,
+}
+
+/// Value of the map of stop requests.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct StopSlots {
+    pub slots: [StopSlot; STOP_SLOTS],
+}
+
+/// Value of the map of thread groups that got a SIGKILL.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct Killed {
+    /// 1 once the victim's own image has been sent.
+    pub image_sent: u32,
+    pub pad: u32,
+}
+
+impl Killed {
+    /// Nothing sent yet.
+    pub const NONE: Self = Self {
+        image_sent: 0,
+        pad: 0,
+    };
+}
+
+/// Value of the per-CPU map of losses, by kind of record.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Losses {
+    /// Records that found no room in the ring buffer, since loading.
+    pub count: u64,
+    /// When the first one since the reader last looked was lost, `CLOCK_BOOTTIME`.
+    pub first_ns: u64,
+    /// When the last one was lost.
+    pub last_ns: u64,
+    /// The reader's round in which `first_ns` was set.
+    pub round: u64,
+}
+
+const _: () = assert!(size_of::<GroupKey>() == 16);
+const _: () = assert!(size_of::<StopSlots>() == 4 * 360);
+const _: () = assert!(size_of::<Killed>() == 8);
+const _: () = assert!(size_of::<Losses>() == 32);

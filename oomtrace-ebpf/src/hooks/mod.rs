@@ -1,0 +1,15 @@
+//! One file for each hook. Every program returns 0: the kernel ignores it.
+
+mod mark_victim;
+mod oom_kill;
+mod process_exit;
+mod signal_deliver;
+mod signal_generate;
+
+use aya_ebpf::{macros::map, maps::LruHashMap};
+use oomtrace_common::maps::{GroupKey, Killed};
+
+/// Thread groups that got a SIGKILL: their end is reported whatever their exit status,
+/// and their own image once.
+#[map]
+static KILLED: LruHashMap<GroupKey, Killed> = LruHashMap::with_max_entries(16384, 0);

@@ -1,0 +1,76 @@
+//! `sched_process_exit(struct task_struct *p)`, since 6.16 with `bool group_dead`:
+//! include/trace/events/sched.h.
+//!
+//! Only the last thread counts, and only a group that ended by SIGKILL, with status 137,
+//! or after a SIGKILL. Without `group_dead`, `signal->live` has to do, and two threads
+//! that end at once can both see it at 0: the reader drops the second.
+
+use aya_ebpf::{
+    macros::{map, raw_tracepoint},
+    maps::PerCpuArray,
+    programs::RawTracePointContext,
+};
+use oomtrace_common::{
+    signals::SIGKILL,
+    wire::{ExitBody, kind, who},
+};
+
+use super::KILLED;
+use crate::{
+    kernel::{Address, fact, follow, get},
+    names,
+    record::{Record, Scratch, lost},
+    task,
+};
+
+#[map]
+static EXIT_SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// `SIGNAL_GROUP_EXIT` of include/linux/sched/signal.h: the group's exit code counts.
+const SIGNAL_GROUP_EXIT: u32 = 4;
+/// Exit status 137 as the kernel keeps it.
+const STATUS_137: u32 = 137 << 8;
+
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+pub(crate) fn process_exit(ctx: RawTracePointContext) -> i32 {
+    let _ = try_exit(&ctx);
+    0
+}
+
+#[inline(always)]
+fn try_exit(ctx: &RawTracePointContext) -> Option<()> {
+    let task: Address = ctx.arg(0);
+    let signal = follow!(task, task_signal)?;
+    let exact = fact!(exit_group_dead) == 1;
+    if exact {
+        // A bool in a register: its low byte is what the caller set.
+        if ctx.arg::<u8>(1) == 0 {
+            return None;
+        }
+    } else if get!(signal, signal_live, i32)? != 0 {
+        return None;
+    }
+
+    let leader = task::leader(task);
+    let code = if get!(signal, signal_flags, u32)? & SIGNAL_GROUP_EXIT != 0 {
+        get!(signal, signal_group_exit_code, u32)?
+    } else {
+        get!(leader, task_exit_code, u32)?
+    };
+    let key = task::group_key(leader)?;
+    if code & 0x7f != SIGKILL && code & 0xff00 != STATUS_137 && KILLED.get_ptr(&key).is_none() {
+        return None;
+    }
+    let Some((mut record, body)) = Record::begin::<ExitBody>(&EXIT_SCRATCH, kind::EXIT) else {
+        lost(kind::EXIT);
+        return None;
+    };
+    body.tid = get!(task, task_pid, u32).unwrap_or(0);
+    body.exact = u32::from(exact);
+    task::put_facts(&mut record, who::VICTIM, leader, leader);
+    task::put_ancestry(&mut record, who::VICTIM, leader);
+    names::put_exe(&mut record, who::VICTIM, task);
+    names::put_cgroups(&mut record, who::VICTIM, task);
+    record.submit();
+    Some(())
+}

@@ -1,0 +1,110 @@
+//! Reading kernel memory: the table of offsets, and reads that can fail.
+
+use core::ptr;
+
+use aya_ebpf::helpers::{bpf_probe_read_kernel, generated};
+use oomtrace_common::offsets::{KernelFacts, Offsets};
+
+/// Filled in by the loader, from the running kernel's BTF.
+#[unsafe(no_mangle)]
+pub(crate) static OFFSETS: Offsets = Offsets::NONE;
+
+/// Filled in by the loader as well.
+#[unsafe(no_mangle)]
+pub(crate) static FACTS: KernelFacts = KernelFacts::NONE;
+
+/// The offset of a kernel field: `Some` where this kernel has it. The read is volatile,
+/// for the value is not the one that stands here; the verifier knows it all the same,
+/// since the map behind it is frozen, and drops the branches that cannot be.
+macro_rules! offset {
+    ($name:ident) => {{
+        // SAFETY: a valid, initialised static.
+        let field: oomtrace_common::offsets::Field =
+            unsafe { core::ptr::read_volatile(&raw const $crate::kernel::OFFSETS.$name) };
+        field.offset()
+    }};
+}
+pub(crate) use offset;
+
+/// A member of [`FACTS`].
+macro_rules! fact {
+    ($name:ident) => {{
+        // SAFETY: a valid, initialised static.
+        unsafe { core::ptr::read_volatile(&raw const $crate::kernel::FACTS.$name) }
+    }};
+}
+pub(crate) use fact;
+
+/// The value of a field of the struct at `base`: `None` where this kernel has no such
+/// field, `base` is null, or the memory cannot be read.
+macro_rules! get {
+    ($base:expr, $name:ident, $type:ty) => {
+        $crate::kernel::read::<$type>($base, $crate::kernel::offset!($name))
+    };
+}
+pub(crate) use get;
+
+/// A pointer field of the struct at `base` that is not null.
+macro_rules! follow {
+    ($base:expr, $name:ident) => {
+        $crate::kernel::read::<$crate::kernel::Address>($base, $crate::kernel::offset!($name))
+            .filter(|address| !address.is_null())
+    };
+}
+pub(crate) use follow;
+
+/// An address in the kernel. Never dereferenced, only ever read through helpers.
+pub(crate) type Address = *const u8;
+
+/// Reads a `T` at `base` + `offset`.
+#[inline(always)]
+pub(crate) fn read<T: Copy>(base: Address, offset: Option<usize>) -> Option<T> {
+    let offset = offset?;
+    // SAFETY: the helper checks the address and fails on one that cannot be read.
+    unsafe { bpf_probe_read_kernel(base.wrapping_add(offset).cast::<T>()) }.ok()
+}
+
+/// Copies `len` bytes from the kernel to `to`; false if they cannot be read.
+///
+/// # Safety
+/// `len` bytes at `to` must be writable.
+#[inline(always)]
+pub(crate) unsafe fn copy(to: *mut u8, len: usize, base: Address, offset: Option<usize>) -> bool {
+    let Some(offset) = offset else { return false };
+    // SAFETY: as promised by the caller; the helper checks the source.
+    let result = unsafe {
+        generated::bpf_probe_read_kernel(to.cast(), len as u32, base.wrapping_add(offset).cast())
+    };
+    result == 0
+}
+
+/// Keeps `value` within `MASK`, in a way that the compiler can neither undo nor move away
+/// from where the verifier needs to see it.
+#[inline(always)]
+pub(crate) fn bounded<const MASK: u32>(value: usize) -> usize {
+    let mut value = value as u64;
+    // SAFETY: arithmetic on one register.
+    unsafe { core::arch::asm!("{0} &= {1}", inout(reg) value, const MASK) };
+    value as usize
+}
+
+/// The current task.
+#[inline(always)]
+pub(crate) fn current() -> Address {
+    // SAFETY: no arguments, no failure.
+    ptr::with_exposed_provenance(unsafe { generated::bpf_get_current_task() } as usize)
+}
+
+/// Now, on `CLOCK_BOOTTIME`.
+#[inline(always)]
+pub(crate) fn boottime_ns() -> u64 {
+    // SAFETY: no arguments, no failure.
+    unsafe { generated::bpf_ktime_get_boot_ns() }
+}
+
+/// The processor that runs this program.
+#[inline(always)]
+pub(crate) fn cpu() -> u32 {
+    // SAFETY: no arguments, no failure.
+    unsafe { generated::bpf_get_smp_processor_id() as u32 }
+}

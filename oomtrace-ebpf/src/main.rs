@@ -1,0 +1,39 @@
+//! oomtrace's BPF programs. They capture and do not judge: everything here copies what
+//! the kernel knows at the moment of an event into a record of `oomtrace_common::wire`.
+//!
+//! | program | hook | purpose |
+//! |---|---|---|
+//! | `sig_generate` | raw tracepoint `signal_generate` | who sends SIGKILL to whom; remembers requests to stop |
+//! | `sig_deliver` | raw tracepoint `signal_deliver` | the victim's own argv, read in its own context |
+//! | `mark_victim` | raw tracepoint `mark_victim` | confirms that a SIGKILL is the OOM killer's |
+//! | `process_exit` | raw tracepoint `sched_process_exit` | how the thread group ended |
+//! | `oom_fentry`, `oom_kprobe` | `oom_kill_process` | whose limit, and what the OOM killer weighed |
+//!
+//! Names of programs and maps have at most 15 bytes: the kernel cuts the rest.
+#![no_std]
+#![no_main]
+#![feature(asm_experimental_arch)]
+#![expect(
+    unstable_features,
+    reason = "inline assembly for BPF is not stable yet"
+)]
+
+mod argv;
+mod hooks;
+mod kernel;
+mod memcg;
+mod names;
+mod record;
+mod stops;
+mod task;
+
+/// The programs call helpers that the kernel allows to GPL-compatible programs only.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+/// The verifier refuses whatever could reach this.
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}

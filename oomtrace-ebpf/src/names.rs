@@ -1,0 +1,126 @@
+//! Paths, as lists of names from the leaf upwards: of an executable, of a cgroup.
+
+use aya_ebpf::helpers::generated;
+use oomtrace_common::wire::{MAX_CGROUP_NAMES, MAX_EXE_NAMES, MAX_NAME_BYTES, tag, who};
+
+use crate::{
+    kernel::{Address, follow, offset},
+    record::Record,
+};
+
+/// Appends one NUL-terminated name; false if it cannot be read or there is no room.
+#[inline(always)]
+fn put_name(record: &mut Record, name: Address) -> bool {
+    let Some(room) = record.room(MAX_NAME_BYTES) else {
+        return false;
+    };
+    // SAFETY: `room` promises the bytes; the helper checks the source.
+    let len = unsafe {
+        generated::bpf_probe_read_kernel_str(room.cast(), MAX_NAME_BYTES as u32, name.cast())
+    };
+    if len <= 0 {
+        return false;
+    }
+    record.advance(core::cmp::min(len as usize, MAX_NAME_BYTES));
+    true
+}
+
+/// Appends the names of the path of a process's executable, the file's own first, up
+/// through the mounts to the root that the kernel sees for it.
+#[inline(always)]
+pub(crate) fn put_exe(record: &mut Record, who: u16, task: Address) {
+    let Some(file) = follow!(task, task_mm).and_then(|mm| follow!(mm, mm_exe_file)) else {
+        return;
+    };
+    let (Some(mut dentry), Some(mut mount), Some(mount_offset)) = (
+        follow!(file, file_dentry),
+        follow!(file, file_mnt),
+        offset!(mount_vfsmount),
+    ) else {
+        return;
+    };
+    if !record.section(tag::EXE, who) {
+        return;
+    }
+    for _ in 0..MAX_EXE_NAMES {
+        if follow!(mount, vfsmount_root) == Some(dentry) {
+            // The root of this mount: go on where it is mounted. `struct mount` has its
+            // `struct vfsmount` inside; the topmost is its own parent.
+            let outer = mount.wrapping_sub(mount_offset);
+            let (Some(above), Some(at)) = (
+                follow!(outer, mount_parent),
+                follow!(outer, mount_mountpoint),
+            ) else {
+                break;
+            };
+            if above == outer {
+                break;
+            }
+            mount = above.wrapping_add(mount_offset);
+            dentry = at;
+            continue;
+        }
+        let (Some(name), Some(parent)) =
+            (follow!(dentry, dentry_name), follow!(dentry, dentry_parent))
+        else {
+            break;
+        };
+        if parent == dentry || !put_name(record, name) {
+            break;
+        }
+        dentry = parent;
+    }
+    record.end();
+}
+
+/// Appends the names of a cgroup's path, its own first.
+#[inline(always)]
+pub(crate) fn put_cgroup(record: &mut Record, tag: u16, who: u16, cgroup: Address) {
+    let Some(mut node) = follow!(cgroup, cgroup_kernfs) else {
+        return;
+    };
+    if !record.section(tag, who) {
+        return;
+    }
+    for _ in 0..MAX_CGROUP_NAMES {
+        // The root has no name and no parent.
+        let Some(parent) = follow!(node, kernfs_parent) else {
+            break;
+        };
+        let Some(name) = follow!(node, kernfs_name) else {
+            break;
+        };
+        if !put_name(record, name) {
+            break;
+        }
+        node = parent;
+    }
+    record.end();
+}
+
+/// Appends a task's cgroups: that of the memory controller, and that of the v2 hierarchy
+/// where it is another one.
+#[inline(always)]
+pub(crate) fn put_cgroups(record: &mut Record, who: u16, task: Address) {
+    let Some(set) = follow!(task, task_cgroups) else {
+        return;
+    };
+    let memory = follow!(set, css_set_memory).and_then(|css| follow!(css, css_cgroup));
+    let unified = follow!(set, css_set_default);
+    if let Some(cgroup) = memory {
+        put_cgroup(record, tag::MEMORY_CGROUP, who, cgroup);
+    }
+    if let Some(cgroup) = unified
+        && memory != unified
+    {
+        put_cgroup(record, tag::UNIFIED_CGROUP, who, cgroup);
+    }
+}
+
+/// Appends the path of the cgroup of a memory controller's state.
+#[inline(always)]
+pub(crate) fn put_limit_cgroup(record: &mut Record, css: Address) {
+    if let Some(cgroup) = follow!(css, css_cgroup) {
+        put_cgroup(record, tag::MEMORY_CGROUP, who::LIMIT, cgroup);
+    }
+}

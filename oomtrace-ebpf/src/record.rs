@@ -1,0 +1,205 @@
+//! Building a record in per-CPU memory, handing it to the ring buffer, counting what
+//! found no room there.
+
+use aya_ebpf::{
+    helpers::generated,
+    macros::map,
+    maps::{Array, PerCpuArray, RingBuf},
+};
+use oomtrace_common::{
+    maps::Losses,
+    wire::{
+        ALIGN, MAX_ARGV_BYTES, MAX_RECORD_BYTES, RecordHeader, SectionHeader, VERSION, kind::COUNT,
+    },
+};
+
+use crate::kernel::{boottime_ns, bounded, cpu};
+
+/// Past the end of a record there is room for the two largest writes, so that an offset
+/// kept within the record by a mask is always in bounds.
+const SPARE_BYTES: usize = 2 * MAX_ARGV_BYTES + 512;
+const MASK: u32 = MAX_RECORD_BYTES as u32 - 1;
+
+/// Where one program builds its record.
+#[repr(C, align(8))]
+pub(crate) struct Scratch {
+    bytes: [u8; MAX_RECORD_BYTES + SPARE_BYTES],
+    /// Where the next byte goes; a multiple of `ALIGN` between sections.
+    at: u64,
+    /// Where the open section's header is.
+    section: u64,
+}
+
+/// The user side sets its size.
+#[map]
+static EVENTS: RingBuf = RingBuf::with_byte_size(8 * 1024 * 1024, 0);
+
+/// Records lost for want of room, by kind.
+#[map]
+static LOSSES: PerCpuArray<Losses> = PerCpuArray::with_max_entries(COUNT as u32, 0);
+
+/// The reader's round: it counts up each time that it has looked at `LOSSES`.
+#[map]
+static ROUND: Array<u64> = Array::with_max_entries(1, 0);
+
+/// A record under construction.
+///
+/// How far it has come stands in the map, not in a register: what is read from a map is
+/// just a number to the verifier, so that paths which differ in nothing but that number
+/// are one path to it. Kept in a register, each of them would be verified by itself, which
+/// ends beyond a million instructions.
+pub(crate) struct Record {
+    base: *mut u8,
+    kind: u16,
+}
+
+impl Record {
+    /// Starts a record of a kind, with room for its body, which is returned zeroed.
+    #[inline(always)]
+    pub(crate) fn begin<B>(scratch: &PerCpuArray<Scratch>, kind: u16) -> Option<(Self, &mut B)> {
+        let base = scratch.get_ptr_mut(0)?.cast::<u8>();
+        let record = Self { base, kind };
+        // SAFETY: the scratch is larger than a header and a body, aligned, and this
+        // processor's own for as long as the program runs.
+        let body = unsafe {
+            base.cast::<RecordHeader>().write(RecordHeader {
+                kind,
+                version: VERSION,
+                len: 0,
+                boottime_ns: boottime_ns(),
+                cpu: cpu(),
+                pad: 0,
+            });
+            let body = base.add(size_of::<RecordHeader>()).cast::<B>();
+            core::ptr::write_bytes(body, 0, 1);
+            &mut *body
+        };
+        record.set_at(size_of::<RecordHeader>() + size_of::<B>());
+        Some((record, body))
+    }
+
+    /// How many bytes there are so far.
+    #[inline(always)]
+    fn at(&self) -> usize {
+        // SAFETY: within the scratch; volatile, so that it is read from the map each time.
+        unsafe { (&raw const (*self.base.cast::<Scratch>()).at).read_volatile() as usize }
+    }
+
+    #[inline(always)]
+    fn set_at(&self, at: usize) {
+        // SAFETY: as above.
+        unsafe { (&raw mut (*self.base.cast::<Scratch>()).at).write_volatile(at as u64) };
+    }
+
+    /// Where `len` bytes may be written now; at most `SPARE_BYTES`.
+    #[inline(always)]
+    pub(crate) fn room(&self, len: usize) -> Option<*mut u8> {
+        let at = self.at();
+        if at + len > MAX_RECORD_BYTES {
+            return None;
+        }
+        // SAFETY: within the scratch, by the mask.
+        Some(unsafe { self.base.add(bounded::<MASK>(at)) })
+    }
+
+    /// Notes that `len` bytes were written.
+    #[inline(always)]
+    pub(crate) fn advance(&mut self, len: usize) {
+        self.set_at(self.at() + len);
+    }
+
+    /// Opens a section; [`Record::end`] closes it. None is open meanwhile.
+    #[inline(always)]
+    #[must_use]
+    pub(crate) fn section(&mut self, tag: u16, who: u16) -> bool {
+        let Some(room) = self.room(size_of::<SectionHeader>()) else {
+            return false;
+        };
+        // SAFETY: `room` promises the bytes of the header; the rest lies in the scratch.
+        unsafe {
+            room.cast::<SectionHeader>()
+                .write(SectionHeader { tag, who, len: 0 });
+            let section = &raw mut (*self.base.cast::<Scratch>()).section;
+            section.write_volatile(self.at() as u64);
+        }
+        self.advance(size_of::<SectionHeader>());
+        true
+    }
+
+    /// Closes the open section: notes its length, pads it.
+    #[inline(always)]
+    pub(crate) fn end(&mut self) {
+        let at = self.at();
+        // SAFETY: the header lies within the scratch, by the mask.
+        unsafe {
+            let section = &raw const (*self.base.cast::<Scratch>()).section;
+            let start = section.read_volatile() as usize;
+            let header = self
+                .base
+                .add(bounded::<MASK>(start))
+                .cast::<SectionHeader>();
+            (*header).len = (at - start - size_of::<SectionHeader>()) as u32;
+        }
+        self.set_at((at + (ALIGN - 1)) & !(ALIGN - 1));
+    }
+
+    /// A section of one `T`, zeroed, to be filled in place.
+    #[inline(always)]
+    pub(crate) fn put<T>(&mut self, tag: u16, who: u16) -> Option<&mut T> {
+        let header = self
+            .room(size_of::<SectionHeader>() + size_of::<T>())?
+            .cast::<SectionHeader>();
+        // SAFETY: `room` promises the bytes of both.
+        let value = unsafe {
+            header.write(SectionHeader {
+                tag,
+                who,
+                len: size_of::<T>() as u32,
+            });
+            let value = header.add(1).cast::<T>();
+            core::ptr::write_bytes(value, 0, 1);
+            &mut *value
+        };
+        self.advance(size_of::<SectionHeader>() + size_of::<T>());
+        Some(value)
+    }
+
+    /// Hands the record to the reader. What finds no room is counted.
+    #[inline(always)]
+    pub(crate) fn submit(self) {
+        let len = bounded::<MASK>(self.at());
+        // SAFETY: `base` starts with a header, see `begin`; `len` bytes of the scratch are
+        // initialised (map memory always is).
+        let result = unsafe {
+            (*self.base.cast::<RecordHeader>()).len = len as u32;
+            generated::bpf_ringbuf_output(
+                (&raw const EVENTS).cast_mut().cast(),
+                self.base.cast(),
+                bounded::<MASK>(len) as u64,
+                0,
+            )
+        };
+        if result != 0 {
+            lost(self.kind);
+        }
+    }
+}
+
+/// Counts a record that could not be handed over.
+#[inline(always)]
+pub(crate) fn lost(kind: u16) {
+    let now = boottime_ns();
+    let round = ROUND.get(0).copied().unwrap_or(0);
+    let Some(losses) = LOSSES.get_ptr_mut(u32::from(kind)) else {
+        return;
+    };
+    // SAFETY: this processor's own entry.
+    let losses = unsafe { &mut *losses };
+    // A new round, or the very first loss: the stretch starts here.
+    if losses.round != round || losses.count == 0 {
+        losses.round = round;
+        losses.first_ns = now;
+    }
+    losses.last_ns = now;
+    losses.count += 1;
+}

@@ -1,0 +1,162 @@
+//! What can be typed.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use crate::{probe::plan::OomHook, provenance::redact::ArgvPolicy};
+
+/// What killed it? Traces every death by SIGKILL, and every exit with status 137, to
+/// whoever sent it.
+#[derive(Debug, Parser)]
+#[command(name = "oomtrace", version, max_term_width = 100, after_help = EXIT_CODES)]
+pub(super) struct Cli {
+    /// Say more about oomtrace's own work (twice: what the BPF programs say, too)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(super) verbose: u8,
+    /// Say nothing but records and errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(super) quiet: bool,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed or nothing found, 2 usage, 77 privileges or kernel \
+features lacking. `exec` ends with its command's own status; its own failures are 125, 126 and 127.";
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Trace the whole node until Ctrl-C
+    Run(RunArgs),
+    /// Run a command, trace it and what it starts, and say why they ended
+    Exec(ExecArgs),
+    /// Say what this kernel and these privileges allow, and how to get the rest
+    Doctor(DoctorArgs),
+    /// Put a recorded stream of events through the same pipeline
+    Replay(ReplayArgs),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+/// How records look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// For people
+    #[default]
+    Pretty,
+    /// One JSON object a line
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Hooks {
+    /// The best that the kernel gives
+    Auto,
+    Fentry,
+    Kprobe,
+    /// No hook on the OOM killer itself
+    Tracepoint,
+}
+
+/// Options about what of other processes is written.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct RecordArgs {
+    /// How records look
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(super) output: Format,
+    /// Of each process's arguments, write the first only
+    #[arg(long, conflicts_with = "no_mask")]
+    redact_argv: bool,
+    /// Do not mask the values of well-known secret flags and variables in arguments
+    #[arg(long)]
+    no_mask: bool,
+}
+
+impl RecordArgs {
+    pub(super) fn argv(self) -> ArgvPolicy {
+        match (self.redact_argv, self.no_mask) {
+            (true, _) => ArgvPolicy::NameOnly,
+            (_, true) => ArgvPolicy::Keep,
+            _ => ArgvPolicy::Mask,
+        }
+    }
+}
+
+/// Options about tracing.
+#[derive(Clone, Debug, Args)]
+pub(super) struct TraceArgs {
+    #[command(flatten)]
+    pub(super) records: RecordArgs,
+    /// Size of the ring buffer, bytes: a power of two, one page at least
+    #[arg(long, value_name = "BYTES", default_value_t = 8 * 1024 * 1024)]
+    pub(super) ring_bytes: u32,
+    /// What to watch the OOM killer with
+    #[arg(long, value_enum, default_value = "auto")]
+    hooks: Hooks,
+    /// Also write the stream of events to a file, for `oomtrace replay`
+    #[arg(long, value_name = "FILE")]
+    pub(super) record: Option<PathBuf>,
+}
+
+impl TraceArgs {
+    pub(super) fn hook(&self) -> Option<OomHook> {
+        match self.hooks {
+            Hooks::Auto => None,
+            Hooks::Fentry => Some(OomHook::Fentry),
+            Hooks::Kprobe => Some(OomHook::Kprobe),
+            Hooks::Tracepoint => Some(OomHook::Tracepoint),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    #[command(flatten)]
+    pub(super) trace: TraceArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ExecArgs {
+    #[command(flatten)]
+    pub(super) trace: TraceArgs,
+    /// Write the report to a file instead of stderr
+    #[arg(long, value_name = "FILE")]
+    pub(super) report: Option<PathBuf>,
+    /// Run the command as root, even if sudo was called by somebody else
+    #[arg(long)]
+    pub(super) as_root: bool,
+    /// The command and its arguments
+    #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
+    pub(super) command: Vec<OsString>,
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct DoctorArgs {
+    /// How the findings look
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(super) output: Format,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ReplayArgs {
+    #[command(flatten)]
+    pub(super) records: RecordArgs,
+    /// A file written by `--record`
+    pub(super) file: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,260 @@
+//! `oomtrace doctor`: what this kernel and these privileges allow, and how to get the rest.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::{
+    args::{DoctorArgs, Format},
+    code, output,
+};
+use crate::{
+    event::text::printable,
+    identity::host,
+    probe::{
+        attach::{self, Options, Probe},
+        error::ProbeError,
+        support::{Availability, Capability, KernelSupport},
+    },
+};
+
+/// How a finding is to be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum State {
+    Ok,
+    /// Tracing works without it, with less to say.
+    Less,
+    /// Tracing does not work without it.
+    Missing,
+}
+
+#[derive(Debug, Serialize)]
+struct Finding {
+    what: &'static str,
+    state: State,
+    found: String,
+    #[serde(rename = "do")]
+    todo: Option<&'static str>,
+}
+
+#[derive(Debug, Serialize)]
+struct Diagnosis {
+    r#type: &'static str,
+    schema: u32,
+    version: String,
+    node: String,
+    kernel: String,
+    can_trace: bool,
+    /// What the OOM killer would be watched with.
+    oom_hook: Option<&'static str>,
+    findings: Vec<Finding>,
+    /// Why tracing does not start, if it does not.
+    error: Option<String>,
+}
+
+pub(super) fn run(args: &DoctorArgs) -> Result<ExitCode> {
+    let support = attach::support()?;
+    // Attached for a moment: no list of features proves as much.
+    let attached = Probe::attach(&Options {
+        ring_bytes: 256 * 1024,
+        hook: None,
+        diagnostics: false,
+    });
+    let diagnosis = diagnose(&support, attached.as_ref());
+    drop(attached);
+    match args.output {
+        Format::Json => {
+            let mut line = serde_json::to_vec(&diagnosis)?;
+            line.push(b'\n');
+            output::print(&line)?;
+        }
+        Format::Pretty => {
+            output::print(pretty(&diagnosis).as_bytes())?;
+        }
+    }
+    Ok(ExitCode::from(if diagnosis.can_trace {
+        code::DONE
+    } else {
+        code::LACKING
+    }))
+}
+
+fn diagnose(support: &KernelSupport, attached: Result<&Probe, &ProbeError>) -> Diagnosis {
+    let session = host::session();
+    let mut findings = vec![
+        privileges(support),
+        required(
+            "type information (BTF)",
+            &support.btf,
+            "use a kernel built with CONFIG_DEBUG_INFO_BTF=y; in a container, mount the host's /sys",
+        ),
+        required(
+            "BPF ring buffers",
+            &support.ring_buffer,
+            "use Linux 5.8 or later; as a user without CAP_BPF this cannot be told",
+        ),
+    ];
+    findings.extend(hooks(support, attached.ok()));
+    findings.push(useful(
+        "names of kernel functions",
+        &support.symbols,
+        "set kernel.kptr_restrict to 0 or 1 and give CAP_SYSLOG: the call path then proves how a signal was sent",
+    ));
+    findings.push(useful(
+        "the kernel's log",
+        &support.kernel_log,
+        "make /dev/kmsg readable (root, or CAP_SYSLOG where kernel.dmesg_restrict is 1): it confirms whose limit an OOM kill was for",
+    ));
+    let shielded = support.privileges.has(Capability::SysResource);
+    findings.push(Finding {
+        what: "shield against the OOM killer",
+        state: if shielded { State::Ok } else { State::Less },
+        found: if shielded {
+            "oomtrace can take itself out of the OOM killer's choice".to_owned()
+        } else {
+            "CAP_SYS_RESOURCE is not there: the OOM killer may choose oomtrace itself".to_owned()
+        },
+        todo: (!shielded).then_some("give CAP_SYS_RESOURCE"),
+    });
+    Diagnosis {
+        r#type: "doctor",
+        schema: 1,
+        version: session.version,
+        node: session.node,
+        kernel: session.kernel,
+        can_trace: attached.is_ok(),
+        oom_hook: attached.ok().map(|probe| probe.oom_hook().name()),
+        findings,
+        error: attached.err().map(ToString::to_string),
+    }
+}
+
+fn privileges(support: &KernelSupport) -> Finding {
+    let lacking = support.privileges.lacking();
+    let names: Vec<&str> = lacking.iter().map(|capability| capability.name()).collect();
+    Finding {
+        what: "privileges",
+        state: if lacking.is_empty() {
+            State::Ok
+        } else {
+            State::Missing
+        },
+        found: if lacking.is_empty() {
+            format!("user id {}, capabilities suffice", support.privileges.uid)
+        } else {
+            format!(
+                "user id {}, lacks {}",
+                support.privileges.uid,
+                names.join(" and ")
+            )
+        },
+        todo: (!lacking.is_empty())
+            .then_some("run it as root (sudo oomtrace …), or in a privileged container"),
+    }
+}
+
+fn required(what: &'static str, availability: &Availability, todo: &'static str) -> Finding {
+    finding(what, availability, todo, State::Missing)
+}
+
+fn useful(what: &'static str, availability: &Availability, todo: &'static str) -> Finding {
+    finding(what, availability, todo, State::Less)
+}
+
+fn finding(
+    what: &'static str,
+    availability: &Availability,
+    todo: &'static str,
+    otherwise: State,
+) -> Finding {
+    match availability {
+        Availability::Yes => Finding {
+            what,
+            state: State::Ok,
+            found: "there".to_owned(),
+            todo: None,
+        },
+        Availability::No(why) | Availability::Unknown(why) => Finding {
+            what,
+            state: otherwise,
+            found: why.clone(),
+            todo: Some(todo),
+        },
+    }
+}
+
+/// The hooks on the OOM killer, as attaching them went.
+fn hooks(support: &KernelSupport, probe: Option<&Probe>) -> Vec<Finding> {
+    let Some(probe) = probe else {
+        return vec![
+            useful(
+                "fentry",
+                &support.fentry,
+                "use a kernel with BTF and function tracing",
+            ),
+            useful(
+                "kprobes",
+                &support.kprobe,
+                "use a kernel built with CONFIG_KPROBES=y",
+            ),
+        ];
+    };
+    let mut findings: Vec<Finding> = ["fentry", "kprobe"]
+        .into_iter()
+        .filter_map(|name| {
+            let absent = probe.absent().iter().find(|absent| absent.what.starts_with(name))?;
+            Some(Finding {
+                what: name,
+                state: State::Less,
+                found: absent.why.clone(),
+                todo: Some("use a kernel with CONFIG_FUNCTION_TRACER=y and CONFIG_KPROBES=y: either hook names the cgroup whose limit it was, instead of it being concluded"),
+            })
+        })
+        .collect();
+    findings.push(Finding {
+        what: "hook on the OOM killer",
+        state: State::Ok,
+        found: match probe.oom_hook().name() {
+            "tracepoint" => {
+                "tracepoint (call path, page counters and the kernel's log have to do)".to_owned()
+            }
+            name => name.to_owned(),
+        },
+        todo: None,
+    });
+    findings
+}
+
+fn pretty(diagnosis: &Diagnosis) -> String {
+    let mut text = format!(
+        "oomtrace {} on {} (Linux {})\n",
+        diagnosis.version,
+        printable(&diagnosis.node),
+        printable(&diagnosis.kernel)
+    );
+    for finding in &diagnosis.findings {
+        let mark = match finding.state {
+            State::Ok => "ok",
+            State::Less => "less",
+            State::Missing => "MISSING",
+        };
+        text.push_str(&format!(
+            "{mark:>8}  {}: {}\n",
+            finding.what,
+            printable(&finding.found)
+        ));
+        if let Some(todo) = finding.todo {
+            text.push_str(&format!("{:>8}  do: {todo}\n", ""));
+        }
+    }
+    match (&diagnosis.error, diagnosis.oom_hook) {
+        (Some(error), _) => text.push_str(&format!("Tracing does not start: {error}\n")),
+        (None, hook) => text.push_str(&format!(
+            "Tracing works here; OOM kills are watched by {}.\n",
+            hook.unwrap_or("tracepoint")
+        )),
+    }
+    text
+}

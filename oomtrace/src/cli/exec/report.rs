@@ -1,0 +1,157 @@
+//! What `exec` says: the deaths among the command's own processes, and how it ended.
+
+use std::{
+    ffi::OsStr,
+    fs::File,
+    io::{self, IsTerminal as _, Write},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use anyhow::{Context as _, Result};
+
+use super::{
+    super::{
+        args::{ExecArgs, Format},
+        output,
+    },
+    command::Status,
+};
+use crate::{
+    event::text::printable,
+    provenance::record::{Death, Record},
+    sinks::{Sink, json::Json, pretty::Pretty},
+};
+
+/// Where the report goes.
+#[derive(Debug)]
+enum Target {
+    Stderr,
+    File(File),
+}
+
+impl Target {
+    fn open(args: &ExecArgs) -> Result<Self> {
+        match &args.report {
+            None => Ok(Self::Stderr),
+            Some(path) => File::create(path)
+                .map(Self::File)
+                .with_context(|| format!("the report {} cannot be written", path.display())),
+        }
+    }
+
+    fn is_terminal(&self) -> bool {
+        matches!(self, Self::Stderr) && io::stderr().is_terminal()
+    }
+}
+
+impl Write for Target {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Stderr => io::stderr().write(buffer),
+            Self::File(file) => file.write(buffer),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Stderr => Ok(()),
+            Self::File(file) => file.flush(),
+        }
+    }
+}
+
+/// A sink that keeps to the command's own processes.
+pub(super) struct Report {
+    inner: Box<dyn Sink>,
+    summary_to: Option<Target>,
+    for_people: bool,
+    /// The command; 0 before it is started.
+    root: Arc<AtomicU32>,
+}
+
+impl Report {
+    pub(super) fn open(args: &ExecArgs, quiet: bool, root: Arc<AtomicU32>) -> Result<Self> {
+        let target = Target::open(args)?;
+        let for_people = args.trace.records.output == Format::Pretty;
+        let summary_to = if for_people && !quiet {
+            Some(match &target {
+                Target::Stderr => Target::Stderr,
+                Target::File(file) => Target::File(file.try_clone().context("the report")?),
+            })
+        } else {
+            None
+        };
+        let inner: Box<dyn Sink> = if for_people {
+            let colour = output::colour(target.is_terminal());
+            Box::new(Pretty::new(io::BufWriter::new(target), colour))
+        } else {
+            Box::new(Json(target))
+        };
+        Ok(Self {
+            inner,
+            summary_to,
+            for_people,
+            root,
+        })
+    }
+
+    /// What writes the last line.
+    pub(super) fn summary(&self) -> Result<Summary> {
+        Ok(Summary(match &self.summary_to {
+            None => None,
+            Some(Target::Stderr) => Some(Target::Stderr),
+            Some(Target::File(file)) => Some(Target::File(file.try_clone().context("the report")?)),
+        }))
+    }
+
+    /// The command itself, or one that descends from it: this process is the parent of
+    /// those that it left behind.
+    fn is_ours(&self, death: &Death) -> bool {
+        let root = self.root.load(Ordering::Relaxed);
+        let own = std::process::id();
+        death.victim.pid == root
+            || death
+                .victim
+                .ancestry
+                .iter()
+                .any(|ancestor| ancestor.pid == root || ancestor.pid == own)
+    }
+}
+
+impl Sink for Report {
+    fn write(&mut self, record: &Record) -> io::Result<()> {
+        let wanted = match record {
+            Record::Death(death) => self.is_ours(death),
+            Record::Gap(_) => true,
+            Record::Started(_) | Record::Stopped(_) => !self.for_people,
+        };
+        if wanted {
+            self.inner.write(record)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// The last line of a report for people.
+pub(super) struct Summary(Option<Target>);
+
+impl Summary {
+    /// Says how the command ended.
+    pub(super) fn write(self, program: &OsStr, pid: u32, status: Status) {
+        let Some(mut target) = self.0 else { return };
+        let program = printable(&program.to_string_lossy());
+        let text = match status {
+            Status::Exited(code) => format!("{program}[{pid}] ended with status {code}"),
+            Status::Signal(libc::SIGKILL) => format!("{program}[{pid}] was killed: status 137"),
+            Status::Signal(signal) => format!(
+                "{program}[{pid}] was ended by signal {signal}, which is not SIGKILL: status {}",
+                128 + signal
+            ),
+        };
+        let _ = writeln!(target, "oomtrace: {text}");
+    }
+}

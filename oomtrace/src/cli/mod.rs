@@ -1,0 +1,95 @@
+//! The command line: one file for each subcommand. What the user typed ([`args`]) and what
+//! the program needs are two things; each subcommand turns the one into the other.
+
+mod args;
+mod doctor;
+mod exec;
+mod live;
+mod output;
+mod replay;
+mod run;
+mod shield;
+mod user;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+
+use self::args::{Cli, Command};
+use crate::{pipeline::PipelineError, probe::error::ProbeError};
+
+/// Exit codes of every subcommand but `exec`.
+mod code {
+    pub(super) const DONE: u8 = 0;
+    pub(super) const FAILED: u8 = 1;
+    pub(super) const USAGE: u8 = 2;
+    /// Privileges or kernel features are lacking: `EX_NOPERM` of sysexits.h.
+    pub(super) const LACKING: u8 = 77;
+}
+
+/// Runs the command that was typed.
+#[must_use]
+pub fn main() -> ExitCode {
+    let started = std::time::Instant::now();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            // Help and version are no errors. `exec` keeps 2 for its command.
+            let code = match (error.use_stderr(), std::env::args().nth(1).as_deref()) {
+                (false, _) => code::DONE,
+                (true, Some("exec")) => exec::OWN_FAILURE,
+                (true, _) => code::USAGE,
+            };
+            return ExitCode::from(code);
+        }
+    };
+    output::init_log(cli.verbose, cli.quiet);
+    let is_exec = matches!(cli.command, Command::Exec(_));
+    let result = match cli.command {
+        Command::Run(args) => run::run(&args, cli.verbose, started),
+        Command::Exec(args) => exec::run(&args, cli.verbose, cli.quiet, started),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Replay(args) => replay::run(&args),
+        Command::Completions { shell } => {
+            let mut buffer = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "oomtrace", &mut buffer);
+            output::print(&buffer)
+        }
+        Command::Man => {
+            let mut buffer = Vec::new();
+            clap_mangen::Man::new(Cli::command())
+                .render(&mut buffer)
+                .map_err(anyhow::Error::from)
+                .and_then(|()| output::print(&buffer))
+        }
+    };
+    match result {
+        Ok(code) => code,
+        // Whoever read our output has gone: nothing is wrong.
+        Err(error) if is_broken_pipe(&error) => ExitCode::from(code::DONE),
+        Err(error) => {
+            output::complain(&format!("{error:#}"));
+            ExitCode::from(if is_exec {
+                exec::OWN_FAILURE
+            } else {
+                failure(&error)
+            })
+        }
+    }
+}
+
+fn failure(error: &anyhow::Error) -> u8 {
+    match error.downcast_ref::<ProbeError>() {
+        Some(error) if error.is_environment() => code::LACKING,
+        _ => code::FAILED,
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let io = match error.downcast_ref::<PipelineError>() {
+        Some(PipelineError::Sink(error)) => Some(error),
+        _ => error.downcast_ref::<std::io::Error>(),
+    };
+    io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}

@@ -1,0 +1,58 @@
+//! Where records and messages go.
+
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    process::ExitCode,
+};
+
+use anyhow::Result;
+
+use super::args::Format;
+use crate::sinks::{Sink, json::Json, pretty::Pretty};
+
+/// Sets up the log of oomtrace's own work. `RUST_LOG` overrides.
+pub(super) fn init_log(verbose: u8, quiet: bool) {
+    let level = match (quiet, verbose) {
+        (true, _) => "error",
+        (_, 0) => "warn",
+        (_, 1) => "info",
+        _ => "debug",
+    };
+    let env = env_logger::Env::default().default_filter_or(level);
+    env_logger::Builder::from_env(env)
+        .format_target(false)
+        .format_timestamp(None)
+        .init();
+}
+
+/// A complaint to the user.
+pub(super) fn complain(text: &str) {
+    let _ = writeln!(io::stderr(), "oomtrace: {text}");
+}
+
+/// Writes to stdout, and ends well.
+pub(super) fn print(text: &[u8]) -> Result<ExitCode> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text)?;
+    stdout.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Whether colour is wanted on a stream: on a terminal, and never with `NO_COLOR`
+/// (no-color.org: set and not empty) or on a dumb one.
+pub(super) fn colour(is_terminal: bool) -> bool {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    is_terminal && set("NO_COLOR").is_none() && set("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// A sink for records on stdout.
+pub(super) fn stdout_sink(format: Format) -> Box<dyn Sink> {
+    let stdout = io::stdout();
+    match format {
+        Format::Json => Box::new(Json(stdout)),
+        Format::Pretty => {
+            let colour = colour(stdout.is_terminal());
+            Box::new(Pretty::new(stdout, colour))
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! `oomtrace replay`: a recorded stream through the same pipeline.
+
+use std::{fs::File, io::BufReader, process::ExitCode};
+
+use anyhow::{Context as _, Result};
+
+use super::{args::ReplayArgs, output};
+use crate::{
+    event::recording::Reader,
+    pipeline::{NoLookups, Pipeline, Source},
+    provenance::{Config, rules::Rules},
+};
+
+pub(super) fn run(args: &ReplayArgs) -> Result<ExitCode> {
+    let name = args.file.display().to_string();
+    let file = File::open(&args.file).with_context(|| format!("{name} cannot be opened"))?;
+    let reader = Reader::new(BufReader::new(file)).with_context(|| name.clone())?;
+    let config = Config {
+        argv: args.records.argv(),
+        ..Config::default()
+    };
+    let sinks = vec![output::stdout_sink(args.records.output)];
+    let mut pipeline = Pipeline::new(
+        Source::Recorded,
+        NoLookups,
+        config,
+        Rules::built_in()?,
+        sinks,
+    );
+    for entry in reader {
+        pipeline.push(&entry.with_context(|| name.clone())?)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

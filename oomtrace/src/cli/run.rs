@@ -1,0 +1,40 @@
+//! `oomtrace run`: traces the node until it is told to end.
+
+use std::{process::ExitCode, time::Instant};
+
+use anyhow::{Context as _, Result};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{
+    args::RunArgs,
+    live::{Live, Turn},
+    output,
+    shield::Shield,
+};
+
+pub(super) fn run(args: &RunArgs, verbose: u8, started: Instant) -> Result<ExitCode> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("tokio cannot start")?
+        .block_on(trace(args, verbose, started))
+}
+
+async fn trace(args: &RunArgs, verbose: u8, started: Instant) -> Result<ExitCode> {
+    // Before anything else, so that a signal that comes during the start ends it cleanly.
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let _shield = Shield::raise();
+    let sinks = vec![output::stdout_sink(args.trace.records.output)];
+    let mut live = Live::start(&args.trace, verbose > 1, sinks, started)?;
+    let mut ticker = Live::ticker();
+    loop {
+        tokio::select! {
+            turn = live.turn(&mut ticker) => if turn? == Turn::Ended { break },
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+        }
+    }
+    live.finish()?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,469 @@
+//! From the bytes of a record to an [`Event`]: first the length is checked, then the
+//! kind, then the rest is built. No input makes it panic.
+
+use std::{collections::HashMap, sync::Arc};
+
+use bytemuck::{AnyBitPattern, pod_read_unaligned};
+use oomtrace_common::{
+    signals::result,
+    wire::{
+        self, ALIGN, ArgvHeader, MAX_STOP_ANCESTORS, MarkVictimBody, OomKillBody, RecordHeader,
+        SectionHeader, SigkillBody, StopSlot, TaskFacts, info_kind, kind, oom_present, present,
+        tag, who,
+    },
+};
+use thiserror::Error;
+
+use super::{
+    Ancestor, Argv, Constraint, Event, Exit, Group, Image, InfoKind, MarkVictim, MemcgLevel,
+    OomKill, Process, Rss, Sigkill, SignalResult, StopRequest,
+    entry::{Entry, Symbol},
+    text,
+};
+
+/// A record that is not what the programs write.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum DecodeError {
+    #[error("a record of {got} bytes is too short for {what}")]
+    Short { what: &'static str, got: usize },
+    #[error("a record of {got} bytes says that it has {said}")]
+    Length { said: u32, got: usize },
+    #[error(
+        "a record has layout version {got}; this oomtrace reads {}",
+        wire::VERSION
+    )]
+    Version { got: u16 },
+    #[error("a record has the unknown kind {0}")]
+    Kind(u16),
+    #[error("a section of {len} bytes does not fit into its record")]
+    Section { len: u32 },
+    #[error("a record lacks its section about the {0}")]
+    Missing(&'static str),
+}
+
+/// Reads a `T` at the start of `bytes`, and what follows it.
+fn take<'a, T: AnyBitPattern>(
+    bytes: &'a [u8],
+    what: &'static str,
+) -> Result<(T, &'a [u8]), DecodeError> {
+    let short = DecodeError::Short {
+        what,
+        got: bytes.len(),
+    };
+    let (head, rest) = bytes.split_at_checked(size_of::<T>()).ok_or(short)?;
+    Ok((pod_read_unaligned(head), rest))
+}
+
+/// Each whole `T` in `bytes`.
+fn all<T: AnyBitPattern>(bytes: &[u8]) -> impl Iterator<Item = T> {
+    bytes.chunks_exact(size_of::<T>()).map(pod_read_unaligned)
+}
+
+/// The sections of one record, by tag and owner.
+#[derive(Default)]
+struct Sections<'a>(Vec<(SectionHeader, &'a [u8])>);
+
+impl<'a> Sections<'a> {
+    fn read(mut bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        let mut sections = Self::default();
+        while !bytes.is_empty() {
+            let (header, rest) = take::<SectionHeader>(bytes, "a section")?;
+            let bad = DecodeError::Section { len: header.len };
+            let len = header.len as usize;
+            let (payload, _) = rest.split_at_checked(len).ok_or(bad)?;
+            sections.0.push((header, payload));
+            // The last one's padding may be cut off.
+            bytes = rest.get(len.next_multiple_of(ALIGN)..).unwrap_or_default();
+        }
+        Ok(sections)
+    }
+
+    fn get(&self, tag: u16, who: u16) -> Option<&'a [u8]> {
+        self.0
+            .iter()
+            .find(|(header, _)| header.tag == tag && header.who == who)
+            .map(|(_, payload)| *payload)
+    }
+}
+
+/// Look-ups that a record needs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Addresses on its call path that have no name yet.
+    pub symbols: Vec<u64>,
+    /// It is a SIGKILL of the kernel's own, and may be the OOM killer's.
+    pub kernel_log: bool,
+}
+
+/// Turns entries into events. It keeps the symbols that came with the stream.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    page_bytes: u64,
+    symbols: HashMap<u64, Option<String>>,
+    /// Call paths are few: each is put together once.
+    stacks: HashMap<Vec<u64>, Option<Arc<[String]>>>,
+}
+
+impl Decoder {
+    /// The event of an entry; `None` for one that only adds to what is known.
+    pub fn decode(&mut self, entry: &Entry) -> Result<Option<Event>, DecodeError> {
+        Ok(Some(match entry {
+            Entry::Session(session) => {
+                self.page_bytes = session.page_bytes;
+                Event::Session(session.clone())
+            }
+            Entry::Attached(attached) => Event::Attached(attached.clone()),
+            Entry::Kernel(bytes) => self.record(bytes)?,
+            Entry::Symbols(symbols) => {
+                self.learn(symbols);
+                return Ok(None);
+            }
+            Entry::Lost(lost) => Event::Lost(lost.clone()),
+            Entry::Tick(tick) => Event::Tick(*tick),
+            Entry::ProcessState(state) => Event::ProcessState(state.clone()),
+            Entry::OomLine(line) => Event::OomLine(line.clone()),
+            Entry::Stopped(tick) => Event::Stopped(*tick),
+        }))
+    }
+
+    fn learn(&mut self, symbols: &[Symbol]) {
+        for symbol in symbols {
+            self.symbols.insert(symbol.address, symbol.name.clone());
+        }
+        self.stacks.clear();
+    }
+
+    /// What a record needs to have been looked up before it is decoded.
+    #[must_use]
+    pub fn needs(&self, record: &[u8]) -> Needs {
+        let Ok((header, sections)) = split(record) else {
+            return Needs::default();
+        };
+        let body = record.get(size_of::<RecordHeader>()..).unwrap_or_default();
+        let from_kernel = header.kind == kind::SIGKILL
+            && take::<SigkillBody>(body, "a SIGKILL")
+                .is_ok_and(|(body, _)| body.info_kind == info_kind::PRIV);
+        let stack = sections.get(tag::STACK, who::EVENT).unwrap_or_default();
+        let unknown = |address: &u64| !self.symbols.contains_key(address);
+        Needs {
+            symbols: all::<u64>(stack).filter(unknown).collect(),
+            kernel_log: from_kernel,
+        }
+    }
+
+    fn record(&mut self, bytes: &[u8]) -> Result<Event, DecodeError> {
+        let (header, sections) = split(bytes)?;
+        let body = bytes.get(size_of::<RecordHeader>()..).unwrap_or_default();
+        let boottime_ns = header.boottime_ns;
+        Ok(match header.kind {
+            kind::SIGKILL => {
+                let (body, _) = take::<SigkillBody>(body, "a SIGKILL")?;
+                Event::Sigkill(Box::new(self.sigkill(boottime_ns, &body, &sections)?))
+            }
+            kind::MARK_VICTIM => {
+                let (body, _) = take::<MarkVictimBody>(body, "a marked victim")?;
+                Event::MarkVictim(MarkVictim {
+                    boottime_ns,
+                    victim_tid: body.victim_tid,
+                    sender_tid: body.sender_tid,
+                })
+            }
+            kind::EXIT => Event::Exit(Box::new(Exit {
+                boottime_ns,
+                victim: self.process(&sections, who::VICTIM, "victim")?,
+            })),
+            kind::OOM_KILL => {
+                let (body, _) = take::<OomKillBody>(body, "an OOM kill")?;
+                Event::OomKill(Box::new(self.oom_kill(boottime_ns, &body, &sections)))
+            }
+            kind::IMAGE => {
+                let victim = self.process(&sections, who::VICTIM, "victim")?;
+                Event::Image(Image {
+                    boottime_ns,
+                    victim: victim.group,
+                    argv: victim.argv,
+                })
+            }
+            unknown => return Err(DecodeError::Kind(unknown)),
+        })
+    }
+
+    fn sigkill(
+        &mut self,
+        boottime_ns: u64,
+        body: &SigkillBody,
+        sections: &Sections<'_>,
+    ) -> Result<Sigkill, DecodeError> {
+        let stops = sections.get(tag::STOPS, who::VICTIM).unwrap_or_default();
+        Ok(Sigkill {
+            boottime_ns,
+            result: signal_result(body.result),
+            code: body.code,
+            group: body.group != 0,
+            info: match body.info_kind {
+                info_kind::NONE => InfoKind::None,
+                info_kind::PRIV => InfoKind::Priv,
+                _ => InfoKind::Pointer,
+            },
+            sender: self.process(sections, who::SENDER, "sender")?,
+            victim: self.process(sections, who::VICTIM, "victim")?,
+            stack: sections
+                .get(tag::STACK, who::EVENT)
+                .and_then(|stack| self.stack(stack)),
+            stops: all::<StopSlot>(stops)
+                .map(|slot| stop_request(&slot))
+                .collect(),
+        })
+    }
+
+    /// The names of a call path, from the signal code outwards.
+    fn stack(&mut self, bytes: &[u8]) -> Option<Arc<[String]>> {
+        let addresses: Vec<u64> = all::<u64>(bytes).collect();
+        if let Some(known) = self.stacks.get(&addresses) {
+            return known.clone();
+        }
+        let names = addresses
+            .iter()
+            .filter_map(|address| self.symbols.get(address)?.as_deref());
+        let path = call_path(names);
+        let path = (!path.is_empty()).then(|| Arc::from(path));
+        self.stacks.insert(addresses, path.clone());
+        path
+    }
+
+    fn process(
+        &self,
+        sections: &Sections<'_>,
+        who: u16,
+        name: &'static str,
+    ) -> Result<Process, DecodeError> {
+        let facts = sections
+            .get(tag::TASK, who)
+            .ok_or(DecodeError::Missing(name))?;
+        let (facts, _) = take::<TaskFacts>(facts, "facts of a task")?;
+        let mut process = task(&facts);
+        if let Some(ancestry) = sections.get(tag::ANCESTRY, who) {
+            process.ancestry = all::<wire::Ancestor>(ancestry)
+                .map(|a| Ancestor::from(&a))
+                .collect();
+        }
+        process.argv = sections.get(tag::ARGV, who).map(argv).transpose()?;
+        process.exe = sections.get(tag::EXE, who).map(text::path);
+        process.memory_cgroup = sections.get(tag::MEMORY_CGROUP, who).map(text::path);
+        process.unified_cgroup = sections.get(tag::UNIFIED_CGROUP, who).map(text::path);
+        process.memcg = self.levels(sections, who, process.memory_cgroup.as_deref());
+        Ok(process)
+    }
+
+    fn levels(&self, sections: &Sections<'_>, who: u16, path: Option<&str>) -> Vec<MemcgLevel> {
+        let bytes = sections.get(tag::MEMCG, who).unwrap_or_default();
+        all::<wire::MemcgLevel>(bytes)
+            .map(|level| MemcgLevel::from_wire(&level, path, self.page_bytes))
+            .collect()
+    }
+
+    fn oom_kill(&self, boottime_ns: u64, body: &OomKillBody, sections: &Sections<'_>) -> OomKill {
+        let has = |bit: u32| body.present & bit != 0;
+        let path = sections.get(tag::MEMORY_CGROUP, who::LIMIT).map(text::path);
+        OomKill {
+            boottime_ns,
+            sender_tid: body.sender_tid,
+            chosen_tgid: has(oom_present::CHOSEN).then_some(body.chosen_tgid),
+            constraint: has(oom_present::CONSTRAINT)
+                .then(|| constraint(body.constraint))
+                .flatten(),
+            points: has(oom_present::POINTS).then_some(body.points),
+            total_pages: has(oom_present::TOTAL_PAGES).then_some(body.total_pages),
+            gfp_mask: has(oom_present::GFP).then_some(body.gfp_mask),
+            order: has(oom_present::ORDER).then_some(body.order),
+            is_memcg: has(oom_present::MEMCG_KNOWN).then(|| has(oom_present::MEMCG)),
+            limit: self.levels(sections, who::LIMIT, path.as_deref()),
+        }
+    }
+}
+
+/// Checks a record's frame; its header and its sections.
+fn split(bytes: &[u8]) -> Result<(RecordHeader, Sections<'_>), DecodeError> {
+    let (header, rest) = take::<RecordHeader>(bytes, "a record")?;
+    if header.version != wire::VERSION {
+        return Err(DecodeError::Version {
+            got: header.version,
+        });
+    }
+    if header.len as usize != bytes.len() {
+        return Err(DecodeError::Length {
+            said: header.len,
+            got: bytes.len(),
+        });
+    }
+    let body = match header.kind {
+        kind::SIGKILL => size_of::<SigkillBody>(),
+        kind::MARK_VICTIM => size_of::<MarkVictimBody>(),
+        kind::EXIT => size_of::<wire::ExitBody>(),
+        kind::OOM_KILL => size_of::<OomKillBody>(),
+        kind::IMAGE => 0,
+        unknown => return Err(DecodeError::Kind(unknown)),
+    };
+    let sections = rest.get(body..).ok_or(DecodeError::Short {
+        what: "its body",
+        got: bytes.len(),
+    })?;
+    Ok((header, Sections::read(sections)?))
+}
+
+fn task(facts: &TaskFacts) -> Process {
+    let has = |bit: u64| facts.present & bit != 0;
+    // SIGNAL_GROUP_EXIT of include/linux/sched/signal.h: then the group's code counts,
+    // else the leader's (5.10 ends a seccomp or ptrace death without the flag).
+    let group_exit = has(present::SIGNAL_FLAGS) && facts.signal_flags & 4 != 0;
+    let exit_code = if group_exit {
+        has(present::GROUP_EXIT_CODE).then_some(facts.group_exit_code)
+    } else {
+        has(present::LEADER_EXIT_CODE).then_some(facts.leader_exit_code)
+    };
+    Process {
+        group: Group {
+            tgid: facts.tgid,
+            start_ns: if has(present::START) {
+                facts.start_ns
+            } else {
+                0
+            },
+        },
+        tid: facts.tid,
+        ppid: has(present::PARENT).then_some(facts.ppid),
+        ns_tgid: has(present::NS_PID).then_some(facts.ns_tgid),
+        ns_level: if has(present::NS_PID) {
+            facts.ns_level
+        } else {
+            0
+        },
+        comm: has(present::COMM).then(|| text::comm(&facts.comm)),
+        uid: has(present::UID).then_some(facts.uid),
+        login_uid: has(present::LOGIN_UID)
+            .then_some(facts.login_uid)
+            .filter(|uid| *uid != u32::MAX),
+        tty: has(present::TTY)
+            .then(|| text::comm(&facts.tty))
+            .filter(|name| !name.is_empty()),
+        pgid: has(present::PGID)
+            .then_some(facts.pgid)
+            .filter(|id| *id != 0),
+        sid: has(present::SID).then_some(facts.sid).filter(|id| *id != 0),
+        oom_score_adj: has(present::OOM_SCORE_ADJ).then_some(facts.oom_score_adj),
+        flags: has(present::FLAGS).then_some(facts.flags),
+        has_memory: has(present::MM),
+        dumping_core: has(present::CORE_STATE_KNOWN).then(|| has(present::DUMPING_CORE)),
+        rss: has(present::RSS).then(|| Rss {
+            anon_pages: pages(facts.rss_anon_pages),
+            file_pages: pages(facts.rss_file_pages),
+            shmem_pages: pages(facts.rss_shmem_pages),
+            swap_pages: pages(facts.swap_pages),
+        }),
+        total_vm_pages: has(present::TOTAL_VM).then_some(facts.total_vm_pages),
+        page_tables_bytes: has(present::PAGE_TABLES).then(|| pages(facts.page_tables_bytes)),
+        live_threads: has(present::LIVE).then_some(facts.live),
+        exit_code,
+        ..Process::default()
+    }
+}
+
+/// Counters are kept per CPU and summed up late: they can be a little below zero.
+fn pages(counter: i64) -> u64 {
+    u64::try_from(counter).unwrap_or(0)
+}
+
+fn argv(bytes: &[u8]) -> Result<Argv, DecodeError> {
+    let (header, area) = take::<ArgvHeader>(bytes, "an argv")?;
+    Ok(Argv {
+        args: text::strings(area),
+        truncated: (area.len() as u64) < header.area_bytes,
+    })
+}
+
+fn stop_request(slot: &StopSlot) -> StopRequest {
+    let sender = &slot.sender;
+    let some_uid = |uid: u32| (uid != u32::MAX).then_some(uid);
+    let ancestors = (sender.ancestors as usize).min(MAX_STOP_ANCESTORS);
+    let argv = sender
+        .argv
+        .get(..sender.argv_bytes as usize)
+        .unwrap_or_default();
+    let tty = text::comm(&sender.tty);
+    StopRequest {
+        signal: slot.signal,
+        count: slot.count,
+        first_ns: slot.first_ns,
+        last_ns: slot.last_ns,
+        first_result: signal_result(slot.first_result),
+        last_result: signal_result(slot.last_result),
+        sender: Process {
+            group: Group {
+                tgid: sender.tgid,
+                start_ns: sender.start_ns,
+            },
+            tid: sender.tid,
+            ppid: sender
+                .ancestry
+                .first()
+                .filter(|_| ancestors > 0)
+                .map(|a| a.tgid),
+            comm: Some(text::comm(&sender.comm)),
+            argv: (!argv.is_empty()).then(|| Argv {
+                args: text::strings(argv),
+                truncated: argv.len() + 1 >= sender.argv.len(),
+            }),
+            uid: some_uid(sender.uid),
+            login_uid: some_uid(sender.login_uid),
+            tty: (!tty.is_empty()).then_some(tty),
+            pgid: (sender.pgid != 0).then_some(sender.pgid),
+            sid: (sender.sid != 0).then_some(sender.sid),
+            has_memory: !argv.is_empty(),
+            ancestry: sender
+                .ancestry
+                .iter()
+                .take(ancestors)
+                .map(Ancestor::from)
+                .collect(),
+            ..Process::default()
+        },
+    }
+}
+
+fn signal_result(value: i32) -> SignalResult {
+    match value {
+        result::DELIVERED => SignalResult::Delivered,
+        result::IGNORED => SignalResult::Ignored,
+        result::ALREADY_PENDING => SignalResult::AlreadyPending,
+        result::OVERFLOW_FAIL => SignalResult::OverflowFail,
+        result::LOSE_INFO => SignalResult::LoseInfo,
+        other => SignalResult::Other(other),
+    }
+}
+
+/// `enum oom_constraint` of include/linux/oom.h.
+fn constraint(value: u32) -> Option<Constraint> {
+    Some(match value {
+        0 => Constraint::None,
+        1 => Constraint::Cpuset,
+        2 => Constraint::MemoryPolicy,
+        3 => Constraint::Memcg,
+        _ => return None,
+    })
+}
+
+/// The part of a call path that belongs to the kernel's signal code and its callers: the
+/// frames before it are the tracer's own program and the tracing glue, whose names mean
+/// nothing. Compiler suffixes are dropped.
+fn call_path<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let plain: Vec<&str> = names
+        .map(|name| name.split_once('.').map_or(name, |(name, _)| name))
+        .collect();
+    let start = plain
+        .iter()
+        .position(|name| name.starts_with("__send_signal") || name.ends_with("send_sigqueue"));
+    let path = start
+        .and_then(|start| plain.get(start..))
+        .unwrap_or_default();
+    path.iter().map(|name| (*name).to_owned()).collect()
+}

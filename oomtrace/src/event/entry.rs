@@ -1,0 +1,113 @@
+//! The stream between the tracer's outside and its inside: the kernel's records, and with
+//! them all that the inside may know of clocks, symbols and /proc. What is in the stream
+//! can be recorded and replayed; there is no other way in.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// What one tracer knows before its first event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// The tracer's version.
+    pub version: String,
+    /// Name of the node.
+    pub node: String,
+    pub boot_id: String,
+    /// Release of the kernel.
+    pub kernel: String,
+    /// Size of a page, bytes.
+    pub page_bytes: u64,
+}
+
+/// Every hook is attached: what dies from now on is seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attached {
+    pub boottime_ns: u64,
+    /// `CLOCK_REALTIME` at the same moment.
+    pub realtime_ns: i64,
+    /// What the OOM killer is watched with: `fentry`, `kprobe` or `tracepoint`.
+    pub oom_hook: String,
+    /// What this kernel or these privileges do not give, and why.
+    pub absent: Vec<Absent>,
+    /// Whether the kernel's symbols can be read.
+    pub symbols: bool,
+    /// Size of the ring buffer, bytes.
+    pub ring_bytes: u64,
+    /// From the start of the process to here.
+    pub attach_us: u64,
+}
+
+/// Something that is not there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Absent {
+    pub what: String,
+    pub why: String,
+}
+
+/// Records that were lost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lost {
+    /// Name of the kind of record.
+    pub kind: String,
+    pub cpu: u32,
+    pub count: u64,
+    pub from_ns: u64,
+    pub to_ns: u64,
+}
+
+/// A moment on both clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tick {
+    pub boottime_ns: u64,
+    pub realtime_ns: i64,
+}
+
+/// What /proc said of a process that should be dead by now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessState {
+    pub tgid: u32,
+    pub start_ns: u64,
+    pub boottime_ns: u64,
+    /// The state as `/proc/PID/status` words it; `None` if the process is gone.
+    pub state: Option<String>,
+    /// The kernel function in which it waits.
+    pub wait_channel: Option<String>,
+}
+
+/// The name of a kernel function that stood on a call path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Symbol {
+    pub address: u64,
+    /// `None`: no function is known at this address.
+    pub name: Option<String>,
+}
+
+/// What the kernel's log said of an OOM kill (`oom-kill:constraint=…`; `mm/oom_kill.c`,
+/// since 5.0). It is written before the SIGKILL, but not for every kill: it is limited in
+/// rate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OomLine {
+    /// `CONSTRAINT_NONE`, `CONSTRAINT_MEMCG`, …
+    pub constraint: String,
+    /// The cgroup whose limit was hit; `None` for an OOM of the node.
+    pub oom_memcg: Option<String>,
+    pub task_memcg: Option<String>,
+    /// The victim.
+    pub tgid: u32,
+}
+
+/// One element of the stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    Session(Session),
+    Attached(Attached),
+    /// A record as the kernel wrote it.
+    Kernel(Bytes),
+    /// Comes before the first record that needs it.
+    Symbols(Vec<Symbol>),
+    Lost(Lost),
+    Tick(Tick),
+    ProcessState(ProcessState),
+    OomLine(OomLine),
+    Stopped(Tick),
+}

@@ -1,0 +1,293 @@
+//! What happened, in types of the user side: the decoded form of the kernel's records
+//! ([`decode`]), the stream that they travel in together with ticks and look-ups
+//! ([`entry`]), and that stream as a file ([`recording`]).
+//!
+//! Nothing here judges, and nothing reads a clock or /proc.
+
+pub mod decode;
+pub mod entry;
+pub mod recording;
+pub mod text;
+
+use std::sync::Arc;
+
+use oomtrace_common::wire::{Ancestor as WireAncestor, MemcgLevel as WireLevel};
+
+/// A thread group, safe against reuse of its id.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Group {
+    /// The id as the node sees it.
+    pub tgid: u32,
+    /// Start of its leader, `CLOCK_BOOTTIME`; 0 where the kernel did not tell.
+    pub start_ns: u64,
+}
+
+/// One step up from a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ancestor {
+    pub group: Group,
+    pub uid: Option<u32>,
+    pub comm: String,
+}
+
+impl From<&WireAncestor> for Ancestor {
+    fn from(wire: &WireAncestor) -> Self {
+        Self {
+            group: Group {
+                tgid: wire.tgid,
+                start_ns: wire.start_ns,
+            },
+            uid: (wire.uid != u32::MAX).then_some(wire.uid),
+            comm: text::comm(&wire.comm),
+        }
+    }
+}
+
+/// Memory of a process by kind, in pages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rss {
+    pub anon_pages: u64,
+    pub file_pages: u64,
+    pub shmem_pages: u64,
+    pub swap_pages: u64,
+}
+
+/// Arguments of a process, as its memory held them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Argv {
+    pub args: Vec<String>,
+    /// The argument area was larger than what was read.
+    pub truncated: bool,
+}
+
+/// A process as it was at an event. `None`: the kernel did not tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Process {
+    pub group: Group,
+    pub tid: u32,
+    pub ppid: Option<u32>,
+    /// Id in its own PID namespace, and how deep that lies (0 is the first one).
+    pub ns_tgid: Option<u32>,
+    pub ns_level: u32,
+    pub comm: Option<String>,
+    pub exe: Option<String>,
+    pub argv: Option<Argv>,
+    pub uid: Option<u32>,
+    pub login_uid: Option<u32>,
+    pub tty: Option<String>,
+    pub pgid: Option<u32>,
+    pub sid: Option<u32>,
+    pub oom_score_adj: Option<i32>,
+    /// `PF_*`.
+    pub flags: Option<u32>,
+    /// It has user memory; false for kernel threads and for what is exiting.
+    pub has_memory: bool,
+    /// A core was being dumped; `None` where this kernel keeps no such state.
+    pub dumping_core: Option<bool>,
+    pub rss: Option<Rss>,
+    pub total_vm_pages: Option<u64>,
+    pub page_tables_bytes: Option<u64>,
+    /// `signal->live`.
+    pub live_threads: Option<i32>,
+    /// Status as the kernel keeps it, of the group.
+    pub exit_code: Option<i32>,
+    pub ancestry: Vec<Ancestor>,
+    /// Path in the memory controller's hierarchy.
+    pub memory_cgroup: Option<String>,
+    /// Path in the v2 hierarchy, where that is another one.
+    pub unified_cgroup: Option<String>,
+    /// Memory cgroups from its own to the root.
+    pub memcg: Vec<MemcgLevel>,
+}
+
+/// `PF_EXITING` and `PF_KTHREAD` of include/linux/sched.h: the same from 5.8 to 7.2.
+const PF_EXITING: u32 = 0x4;
+const PF_KTHREAD: u32 = 0x20_0000;
+
+impl Process {
+    /// On its way out already.
+    #[must_use]
+    pub fn is_exiting(&self) -> bool {
+        self.flags.is_some_and(|flags| flags & PF_EXITING != 0)
+    }
+
+    /// A thread of the kernel itself.
+    #[must_use]
+    pub fn is_kernel_thread(&self) -> bool {
+        self.group.tgid == 0 || self.flags.is_some_and(|flags| flags & PF_KTHREAD != 0)
+    }
+
+    /// Process 1 of a PID namespace other than the first.
+    #[must_use]
+    pub fn is_namespace_init(&self) -> bool {
+        self.ns_level > 0 && self.ns_tgid == Some(1)
+    }
+}
+
+/// One memory cgroup at the moment of an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemcgLevel {
+    /// Equal for the same cgroup within one boot; of no other use.
+    pub address: u64,
+    /// Its path, where the depth tells how much of the process's path it is.
+    pub path: Option<String>,
+    pub usage_pages: Option<u64>,
+    /// `None`: no limit, or not told.
+    pub max_pages: Option<u64>,
+    pub peak_pages: Option<u64>,
+    /// Swap on cgroup v2; memory plus swap on v1.
+    pub swap_pages: Option<u64>,
+    pub swap_max_pages: Option<u64>,
+    /// How often its own limit was hit.
+    pub oom_events: Option<u64>,
+    /// An OOM is being handled below it; `None` where this kernel keeps no such lock.
+    pub oom_lock: Option<bool>,
+    /// On a cgroup v1 hierarchy.
+    pub v1: Option<bool>,
+}
+
+impl MemcgLevel {
+    fn from_wire(wire: &WireLevel, path: Option<&str>, page_bytes: u64) -> Self {
+        use oomtrace_common::wire::memcg_flags as flags;
+        // PAGE_COUNTER_MAX of include/linux/page_counter.h: LONG_MAX / PAGE_SIZE.
+        let unlimited = i64::MAX as u64 / page_bytes.max(1);
+        let has = |flag: u32| wire.flags & flag != 0;
+        let limit = |pages: u64| (pages < unlimited).then_some(pages);
+        Self {
+            address: wire.address,
+            path: path
+                .filter(|_| has(flags::DEPTH))
+                .map(|path| text::cgroup_prefix(path, wire.depth)),
+            usage_pages: has(flags::USAGE).then_some(wire.usage_pages),
+            max_pages: has(flags::MAX).then_some(wire.max_pages).and_then(limit),
+            peak_pages: has(flags::PEAK).then_some(wire.peak_pages),
+            swap_pages: has(flags::SWAP).then_some(wire.swap_pages),
+            swap_max_pages: has(flags::SWAP)
+                .then_some(wire.swap_max_pages)
+                .and_then(limit),
+            oom_events: has(flags::OOM_EVENTS).then_some(wire.oom_events),
+            oom_lock: has(flags::OOM_LOCK_KNOWN).then_some(has(flags::OOM_LOCK)),
+            v1: has(flags::VERSION_KNOWN).then_some(has(flags::V1)),
+        }
+    }
+}
+
+/// How a signal's `info` argument looked to the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InfoKind {
+    /// No information: on behalf of the current task.
+    None,
+    /// From the kernel.
+    Priv,
+    /// Filled in.
+    Pointer,
+}
+
+/// What became of a signal when it was generated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignalResult {
+    Delivered,
+    Ignored,
+    AlreadyPending,
+    OverflowFail,
+    LoseInfo,
+    Other(i32),
+}
+
+/// A SIGKILL was generated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sigkill {
+    pub boottime_ns: u64,
+    pub result: SignalResult,
+    pub code: i32,
+    /// To the whole thread group.
+    pub group: bool,
+    pub info: InfoKind,
+    /// The task that was running. In interrupt context that is anybody.
+    pub sender: Process,
+    pub victim: Process,
+    /// The kernel's call path from the signal code outwards; `None` without symbols.
+    pub stack: Option<Arc<[String]>>,
+    pub stops: Vec<StopRequest>,
+}
+
+/// A run of the same signal to the victim by one party.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StopRequest {
+    pub signal: u32,
+    pub count: u32,
+    pub first_ns: u64,
+    pub last_ns: u64,
+    pub first_result: SignalResult,
+    pub last_result: SignalResult,
+    pub sender: Process,
+}
+
+/// The kernel marked a victim of the OOM killer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MarkVictim {
+    pub boottime_ns: u64,
+    pub victim_tid: u32,
+    pub sender_tid: u32,
+}
+
+/// A thread group ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exit {
+    pub boottime_ns: u64,
+    pub victim: Process,
+}
+
+/// Which memory the OOM killer was told to look at: `enum oom_constraint`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Constraint {
+    None,
+    Cpuset,
+    MemoryPolicy,
+    Memcg,
+}
+
+/// The OOM killer has chosen, seen at `oom_kill_process`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OomKill {
+    pub boottime_ns: u64,
+    pub sender_tid: u32,
+    pub chosen_tgid: Option<u32>,
+    pub constraint: Option<Constraint>,
+    pub points: Option<i64>,
+    pub total_pages: Option<u64>,
+    pub gfp_mask: Option<u32>,
+    pub order: Option<i32>,
+    /// Whether a cgroup's limit was hit; `None` where the kernel did not tell.
+    pub is_memcg: Option<bool>,
+    /// The cgroup whose limit it was, and those above it.
+    pub limit: Vec<MemcgLevel>,
+}
+
+/// The victim's own image, read in its own context.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    pub boottime_ns: u64,
+    pub victim: Group,
+    pub argv: Option<Argv>,
+}
+
+/// An event for provenance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// First in every stream.
+    Session(entry::Session),
+    /// Every hook is attached.
+    Attached(entry::Attached),
+    Sigkill(Box<Sigkill>),
+    MarkVictim(MarkVictim),
+    Exit(Box<Exit>),
+    OomKill(Box<OomKill>),
+    Image(Image),
+    Lost(entry::Lost),
+    Tick(entry::Tick),
+    ProcessState(entry::ProcessState),
+    OomLine(entry::OomLine),
+    /// The tracer ends.
+    Stopped(entry::Tick),
+}

@@ -1,0 +1,65 @@
+//! The node and its clocks.
+
+use std::{ffi::CStr, fs, mem::MaybeUninit};
+
+use crate::event::entry::{Session, Tick};
+
+/// Size of a page, bytes.
+#[must_use]
+pub fn page_bytes() -> u64 {
+    // SAFETY: no pointers are passed.
+    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    u64::try_from(bytes).unwrap_or(4096)
+}
+
+/// What is known before the first event.
+#[must_use]
+pub fn session() -> Session {
+    let (node, kernel) = uname();
+    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    Session {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        node,
+        boot_id: boot_id.trim().to_owned(),
+        kernel,
+        page_bytes: page_bytes(),
+    }
+}
+
+fn uname() -> (String, String) {
+    let mut name = MaybeUninit::<libc::utsname>::zeroed();
+    // SAFETY: the pointer is to a `utsname`; all zeros is a valid one too.
+    let name = unsafe {
+        libc::uname(name.as_mut_ptr());
+        name.assume_init()
+    };
+    let text = |field: &[libc::c_char]| {
+        // SAFETY: uname(2) ends each field with a NUL, and so does a zeroed one.
+        let field = unsafe { CStr::from_ptr(field.as_ptr()) };
+        field.to_string_lossy().into_owned()
+    };
+    (text(&name.nodename), text(&name.release))
+}
+
+/// Now, on both clocks.
+#[must_use]
+pub fn now() -> Tick {
+    let boottime_ns = clock(libc::CLOCK_BOOTTIME);
+    let realtime_ns = clock(libc::CLOCK_REALTIME);
+    Tick {
+        boottime_ns: u64::try_from(boottime_ns).unwrap_or(0),
+        realtime_ns,
+    }
+}
+
+fn clock(id: libc::clockid_t) -> i64 {
+    let mut time = MaybeUninit::<libc::timespec>::zeroed();
+    // SAFETY: the pointer is to a `timespec`; all zeros is a valid one too.
+    let time = unsafe {
+        libc::clock_gettime(id, time.as_mut_ptr());
+        time.assume_init()
+    };
+    time.tv_sec
+        .saturating_mul(1_000_000_000)
+        .saturating_add(time.tv_nsec)
+}

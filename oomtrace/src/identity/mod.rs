@@ -1,0 +1,5 @@
+//! Look-ups that outlive an event: of the node that oomtrace runs on, and of processes in
+//! /proc.
+
+pub mod host;
+pub mod process;

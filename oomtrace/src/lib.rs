@@ -1,0 +1,14 @@
+//! oomtrace: what killed it? Traces every death by SIGKILL, and every exit with status
+//! 137, to whoever sent it.
+//!
+//! Data flows one way: the kernel's ring buffer ([`probe`]), typed events ([`event`]), the
+//! state machine that makes deaths of them ([`provenance`]), look-ups that outlive an
+//! event ([`identity`]), and what writes the records ([`sinks`]).
+
+pub mod cli;
+pub mod event;
+pub mod identity;
+pub mod pipeline;
+pub mod probe;
+pub mod provenance;
+pub mod sinks;

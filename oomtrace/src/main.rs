@@ -1,0 +1,7 @@
+//! The `oomtrace` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    oomtrace::cli::main()
+}

@@ -1,0 +1,174 @@
+//! One entry after the other through decoder, state machine and sinks. Live tracing and
+//! replay are the same pipeline; they differ only in whether look-ups can be asked for.
+
+use std::{
+    fs::File,
+    io::{self, BufWriter},
+};
+
+use thiserror::Error;
+
+use crate::{
+    event::{
+        Group,
+        decode::Decoder,
+        entry::{Entry, OomLine, ProcessState, Symbol},
+        recording::Writer,
+    },
+    provenance::{Config, Engine, Output, record::Record, rules::Rules},
+    sinks::Sink,
+};
+
+/// Look-ups outside the stream. Their answers become entries of it.
+pub trait Lookups {
+    /// Names of kernel functions.
+    fn symbols(&mut self, addresses: &[u64]) -> Vec<Symbol>;
+    /// Lines of the kernel's log about OOM kills since the last call.
+    fn oom_lines(&mut self) -> Vec<OomLine>;
+    /// The state of a process that should be dead by now.
+    fn process_state(&mut self, group: Group) -> ProcessState;
+}
+
+/// No look-ups: what a recording holds is all.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoLookups;
+
+impl Lookups for NoLookups {
+    fn symbols(&mut self, _: &[u64]) -> Vec<Symbol> {
+        Vec::new()
+    }
+
+    fn oom_lines(&mut self) -> Vec<OomLine> {
+        Vec::new()
+    }
+
+    fn process_state(&mut self, group: Group) -> ProcessState {
+        ProcessState {
+            tgid: group.tgid,
+            start_ns: group.start_ns,
+            boottime_ns: 0,
+            state: None,
+            wait_channel: None,
+        }
+    }
+}
+
+/// What stops the pipeline.
+#[derive(Debug, Error)]
+pub enum PipelineError {
+    #[error("a record cannot be written: {0}")]
+    Sink(#[source] io::Error),
+    #[error("the recording cannot be written: {0}")]
+    Recording(#[source] io::Error),
+}
+
+/// Whether look-ups are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    Live,
+    Recorded,
+}
+
+/// See the module.
+pub struct Pipeline<L: Lookups> {
+    source: Source,
+    lookups: L,
+    decoder: Decoder,
+    engine: Engine,
+    recorder: Option<Writer<BufWriter<File>>>,
+    sinks: Vec<Box<dyn Sink>>,
+}
+
+impl<L: Lookups> Pipeline<L> {
+    /// A pipeline before its first entry.
+    pub fn new(
+        source: Source,
+        lookups: L,
+        config: Config,
+        rules: Rules,
+        sinks: Vec<Box<dyn Sink>>,
+    ) -> Self {
+        Self {
+            source,
+            lookups,
+            decoder: Decoder::default(),
+            engine: Engine::new(config, rules),
+            recorder: None,
+            sinks,
+        }
+    }
+
+    /// Also writes every entry to a file.
+    pub fn record_to(&mut self, recorder: Writer<BufWriter<File>>) {
+        self.recorder = Some(recorder);
+    }
+
+    /// Takes the next entry.
+    pub fn push(&mut self, entry: &Entry) -> Result<(), PipelineError> {
+        if let (Source::Live, Entry::Kernel(record)) = (self.source, entry) {
+            let needs = self.decoder.needs(record);
+            if !needs.symbols.is_empty() {
+                let symbols = self.lookups.symbols(&needs.symbols);
+                self.take(&Entry::Symbols(symbols))?;
+            }
+            // What the log says of an OOM kill stands there before the SIGKILL.
+            if needs.kernel_log {
+                for line in self.lookups.oom_lines() {
+                    self.take(&Entry::OomLine(line))?;
+                }
+            }
+        }
+        self.take(entry)
+    }
+
+    /// Ends the recording, if there is one.
+    pub fn finish(&mut self) -> Result<(), PipelineError> {
+        match self.recorder.take() {
+            Some(recorder) => recorder
+                .finish()
+                .map(drop)
+                .map_err(PipelineError::Recording),
+            None => Ok(()),
+        }
+    }
+
+    fn take(&mut self, entry: &Entry) -> Result<(), PipelineError> {
+        self.write_down(entry)?;
+        let event = match self.decoder.decode(entry) {
+            Ok(Some(event)) => event,
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                // One of our own programs wrote it: a defect, and not a reason to stop.
+                log::error!("an event cannot be read and is left out: {error}");
+                return Ok(());
+            }
+        };
+        let mut out = Vec::new();
+        self.engine.handle(event, &mut out);
+        for output in out {
+            match output {
+                Output::Record(record) => self.emit(&record)?,
+                Output::AskState(group) if self.source == Source::Live => {
+                    let state = self.lookups.process_state(group);
+                    self.take(&Entry::ProcessState(state))?;
+                }
+                Output::AskState(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn write_down(&mut self, entry: &Entry) -> Result<(), PipelineError> {
+        match &mut self.recorder {
+            Some(recorder) => recorder.write(entry).map_err(PipelineError::Recording),
+            None => Ok(()),
+        }
+    }
+
+    fn emit(&mut self, record: &Record) -> Result<(), PipelineError> {
+        for sink in &mut self.sinks {
+            sink.write(record).map_err(PipelineError::Sink)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,345 @@
+//! Loading and attaching the programs, and reading their ring buffer.
+
+use std::os::fd::{AsRawFd, RawFd};
+
+use aya::{
+    Ebpf, EbpfError, EbpfLoader, VerifierLogLevel,
+    maps::{MapData, MapError, RingBuf},
+    programs::{FEntry, KProbe, ProgramError, RawTracePoint},
+};
+use aya_log::EbpfLogger;
+use aya_obj::btf::{Btf, BtfType, Float, Func, FuncLinkage};
+use bytes::Bytes;
+use oomtrace_common::offsets::{KernelFacts, Offsets};
+
+use super::{
+    error::ProbeError,
+    layout::Layout,
+    losses::LossReader,
+    plan::{self, OomHook, Plan},
+    support::{Availability, KernelSupport},
+};
+use crate::event::entry::{Absent, Lost};
+
+/// The BPF object, built by the build script.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/oomtrace-ebpf"));
+
+/// Raw tracepoints: program and tracepoint. `sched_process_exit` comes first: a death is
+/// then seen even if its SIGKILL fell between the attachments.
+const TRACEPOINTS: &[(&str, &str)] = &[
+    ("process_exit", "sched_process_exit"),
+    ("sig_deliver", "signal_deliver"),
+    ("mark_victim", "mark_victim"),
+    ("sig_generate", "signal_generate"),
+];
+
+/// What can be set.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Size of the ring buffer: a power of two, at least a page.
+    pub ring_bytes: u32,
+    /// One hook on the OOM killer, instead of the best.
+    pub hook: Option<OomHook>,
+    /// The programs write their own diagnostics to `log`.
+    pub diagnostics: bool,
+}
+
+/// The wire types, for aya.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+struct Global<T>(T);
+
+// SAFETY: plain data, every bit pattern valid.
+unsafe impl aya::Pod for Global<Offsets> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Global<KernelFacts> {}
+
+/// The attached programs. Dropping it detaches them.
+pub struct Probe {
+    /// Owns programs and links.
+    _ebpf: Ebpf,
+    ring: RingBuf<MapData>,
+    losses: LossReader,
+    logger: Option<EbpfLogger<&'static dyn log::Log>>,
+    hook: OomHook,
+    absent: Vec<Absent>,
+    symbols: bool,
+}
+
+/// What this kernel allows, without attaching anything; and the layout, where BTF could be
+/// read.
+fn survey() -> Result<(KernelSupport, Option<Layout>), ProbeError> {
+    let (btf, layout) = match Layout::from_kernel() {
+        Ok(layout) => (Availability::Yes, Some(layout)),
+        Err(error @ ProbeError::NoBtf) => (Availability::No(error.to_string()), None),
+        Err(error) => (Availability::Unknown(error.to_string()), None),
+    };
+    let oom_function = layout
+        .as_ref()
+        .is_some_and(|layout| layout.oom_kill_process.is_some());
+    let support = KernelSupport::ask(btf, oom_function)
+        .map_err(|error| ProbeError::Internal(format!("/proc/self/status: {error}")))?;
+    Ok((support, layout))
+}
+
+/// What this kernel and these privileges allow.
+pub fn support() -> Result<KernelSupport, ProbeError> {
+    Ok(survey()?.0)
+}
+
+impl Probe {
+    /// Loads and attaches all that can be had.
+    pub fn attach(options: &Options) -> Result<Self, ProbeError> {
+        let page_bytes = crate::identity::host::page_bytes();
+        if !options.ring_bytes.is_power_of_two() || u64::from(options.ring_bytes) < page_bytes {
+            return Err(ProbeError::RingSize {
+                bytes: options.ring_bytes,
+                page_bytes,
+            });
+        }
+        let (support, layout) = survey()?;
+        let plan = plan::decide(&support, options.hook)?;
+        let Some(layout) = layout else {
+            // Decided above, unless BTF is there and cannot be read: then that is the error.
+            return Err(Layout::from_kernel().err().unwrap_or(ProbeError::NoBtf));
+        };
+        let offsets = Global(layout.offsets);
+        let facts = Global(layout.facts);
+        let log_level: u8 = if options.diagnostics { u8::MAX } else { 0 };
+        let mut ebpf = EbpfLoader::new()
+            .verifier_log_level(if options.diagnostics {
+                VerifierLogLevel::DEBUG | VerifierLogLevel::STATS
+            } else {
+                VerifierLogLevel::DISABLE
+            })
+            .override_global("OFFSETS", &offsets, true)
+            .override_global("FACTS", &facts, true)
+            .override_global("AYA_LOG_LEVEL", &log_level, false)
+            .map_max_entries("EVENTS", options.ring_bytes)
+            .load(OBJECT)
+            .map_err(|error| load_error(error, options.ring_bytes))?;
+        let logger = options
+            .diagnostics
+            .then(|| EbpfLogger::init(&mut ebpf))
+            .transpose()
+            .map_err(|error| ProbeError::Internal(format!("aya-log: {error}")))?;
+        let ring = RingBuf::try_from(take_map(&mut ebpf, "EVENTS")?).map_err(|error| map_error(&error))?;
+        let losses = LossReader::new(
+            take_map(&mut ebpf, "LOSSES")?,
+            take_map(&mut ebpf, "ROUND")?,
+        )
+        .map_err(|error| map_error(&error))?;
+
+        let mut absent = layout.absent;
+        let hook = attach_oom(
+            &mut ebpf,
+            plan,
+            layout.oom_kill_process,
+            options,
+            &mut absent,
+        )?;
+        for (program, tracepoint) in TRACEPOINTS {
+            attach_tracepoint(&mut ebpf, program, tracepoint)?;
+        }
+        Ok(Self {
+            _ebpf: ebpf,
+            ring,
+            losses,
+            logger,
+            hook,
+            absent,
+            symbols: support.symbols == Availability::Yes,
+        })
+    }
+
+    /// What the OOM killer is watched with.
+    #[must_use]
+    pub fn oom_hook(&self) -> OomHook {
+        self.hook
+    }
+
+    /// What could not be had, and why.
+    #[must_use]
+    pub fn absent(&self) -> &[Absent] {
+        &self.absent
+    }
+
+    /// Whether kernel functions can be named.
+    #[must_use]
+    pub fn has_symbols(&self) -> bool {
+        self.symbols
+    }
+
+    /// The oldest record in the ring buffer, copied out: its place is free then.
+    pub fn next_record(&mut self) -> Option<Bytes> {
+        self.ring.next().map(|item| Bytes::copy_from_slice(&item))
+    }
+
+    /// What was lost since the last call.
+    pub fn lost(&mut self) -> Vec<Lost> {
+        self.losses.read().unwrap_or_else(|error| {
+            log::error!("the counters of lost events cannot be read: {error}");
+            Vec::new()
+        })
+    }
+
+    /// Passes on what the programs themselves had to say.
+    pub fn flush_diagnostics(&mut self) {
+        if let Some(logger) = &mut self.logger {
+            logger.flush();
+        }
+    }
+}
+
+impl AsRawFd for Probe {
+    /// Readable when the ring buffer has a record.
+    fn as_raw_fd(&self) -> RawFd {
+        self.ring.as_raw_fd()
+    }
+}
+
+/// Tries the hooks of the plan, the best first; says of each that failed why.
+fn attach_oom(
+    ebpf: &mut Ebpf,
+    plan: Plan,
+    oom_kill_process: Option<u32>,
+    options: &Options,
+    absent: &mut Vec<Absent>,
+) -> Result<OomHook, ProbeError> {
+    absent.extend(plan.absent);
+    for hook in plan.hooks {
+        let attached = match hook {
+            OomHook::Fentry => attach_fentry(ebpf, oom_kill_process),
+            OomHook::Kprobe => attach_kprobe(ebpf),
+            OomHook::Tracepoint => Ok(()),
+        };
+        match attached {
+            Ok(()) => return Ok(hook),
+            Err(error) => {
+                let why = explain(&error);
+                if options.hook == Some(hook) {
+                    return Err(ProbeError::Hook {
+                        asked: hook.name(),
+                        why,
+                    });
+                }
+                absent.push(Absent {
+                    what: format!("{} on oom_kill_process", hook.name()),
+                    why,
+                });
+            }
+        }
+    }
+    Ok(OomHook::Tracepoint)
+}
+
+fn attach_fentry(ebpf: &mut Ebpf, id: Option<u32>) -> Result<(), ProgramError> {
+    let Some(id) = id else {
+        return Err(ProgramError::IOError(std::io::Error::other(
+            "BTF has no function oom_kill_process",
+        )));
+    };
+    let btf = btf_with("oom_kill_process", id);
+    let program: &mut FEntry = program(ebpf, "oom_fentry")?;
+    program.load("oom_kill_process", &btf)?;
+    if let Err(error) = program.attach() {
+        let _ = program.unload();
+        return Err(error);
+    }
+    Ok(())
+}
+
+fn attach_kprobe(ebpf: &mut Ebpf) -> Result<(), ProgramError> {
+    let program: &mut KProbe = program(ebpf, "oom_kprobe")?;
+    program.load()?;
+    if let Err(error) = program.attach("oom_kill_process", 0) {
+        let _ = program.unload();
+        return Err(error);
+    }
+    Ok(())
+}
+
+/// Type information with one function, at the id that it has in the kernel's. aya asks it
+/// for that id and for nothing else; reading the kernel's own once more would take longer
+/// and need more memory than all the rest of the start.
+fn btf_with(function: &str, id: u32) -> Btf {
+    let mut btf = Btf::new();
+    for _ in 1..id {
+        btf.add_type(BtfType::Float(Float::new(0, 0)));
+    }
+    let name = btf.add_string(function);
+    btf.add_type(BtfType::Func(Func::new(name, 0, FuncLinkage::Static)));
+    btf
+}
+
+fn attach_tracepoint(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    tracepoint: &str,
+) -> Result<(), ProbeError> {
+    let load = |error: &ProgramError| ProbeError::Load {
+        program: name,
+        error: explain(error),
+    };
+    let program: &mut RawTracePoint = program(ebpf, name).map_err(|error| load(&error))?;
+    program.load().map_err(|error| load(&error))?;
+    program
+        .attach(tracepoint)
+        .map_err(|error| ProbeError::Attach {
+            program: name,
+            error: explain(&error),
+        })?;
+    Ok(())
+}
+
+fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, ProgramError>
+where
+    &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
+{
+    ebpf.program_mut(name)
+        .ok_or_else(|| {
+            ProgramError::IOError(std::io::Error::other(format!("the object has no {name}")))
+        })?
+        .try_into()
+}
+
+fn take_map(ebpf: &mut Ebpf, name: &str) -> Result<aya::maps::Map, ProbeError> {
+    ebpf.take_map(name)
+        .ok_or_else(|| ProbeError::Internal(format!("the object has no map {name}")))
+}
+
+fn map_error(error: &MapError) -> ProbeError {
+    ProbeError::Internal(explain(error))
+}
+
+fn load_error(error: EbpfError, ring_bytes: u32) -> ProbeError {
+    match error {
+        EbpfError::MapError(error) => {
+            if let MapError::CreateError { name, .. } = &error
+                && name == "EVENTS"
+            {
+                return ProbeError::Ring {
+                    bytes: ring_bytes,
+                    error: explain(&error),
+                };
+            }
+            map_error(&error)
+        }
+        error => ProbeError::Internal(explain(&error)),
+    }
+}
+
+/// An error with all that caused it, on one line.
+fn explain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text.trim().replace('\n', " ")
+}

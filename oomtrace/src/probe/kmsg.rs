@@ -1,0 +1,114 @@
+//! What the kernel's log says of OOM kills. The line is written before the SIGKILL, so
+//! that reading on demand, after a SIGKILL of the kernel's, finds it.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Read, Seek, SeekFrom},
+    os::unix::fs::OpenOptionsExt,
+};
+
+use super::support::Availability;
+use crate::event::{entry::OomLine, text};
+
+const KMSG: &str = "/dev/kmsg";
+
+/// The log from now on.
+#[derive(Debug)]
+pub struct KernelLog(File);
+
+impl KernelLog {
+    /// Opens the log at its end.
+    pub fn open() -> io::Result<Self> {
+        let mut file = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
+            .open(KMSG)?;
+        file.seek(SeekFrom::End(0))?;
+        Ok(Self(file))
+    }
+
+    /// Lines about OOM kills since the last call.
+    pub fn drain(&mut self) -> Vec<OomLine> {
+        let mut lines = Vec::new();
+        // One record a read, at most 8 KiB (kernel/printk: CONSOLE_EXT_LOG_MAX).
+        let mut buffer = [0; 8192];
+        loop {
+            match self.0.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(len) => {
+                    lines.extend(buffer.get(..len).and_then(|line| parse(&text::utf8(line))));
+                }
+                // Overwritten before it was read: the next read goes on after it.
+                Err(error) if error.raw_os_error() == Some(libc::EPIPE) => {}
+                Err(_) => break,
+            }
+        }
+        lines
+    }
+}
+
+/// Whether the log can be read.
+#[must_use]
+pub fn availability() -> Availability {
+    match KernelLog::open() {
+        Ok(_) => Availability::Yes,
+        Err(error) => Availability::No(error.to_string()),
+    }
+}
+
+/// `6,1,2,-;oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,
+/// oom_memcg=/a,task_memcg=/a/b,task=python3,pid=12,uid=0`: `dump_oom_victim` and
+/// `dump_header` of `mm/oom_kill.c` and `mem_cgroup_print_oom_context` of mm/memcontrol.c,
+/// 5.0 and later.
+fn parse(record: &str) -> Option<OomLine> {
+    let (_, message) = record.split_once(';')?;
+    let fields = message.lines().next()?.strip_prefix("oom-kill:")?;
+    let constraint = fields.strip_prefix("constraint=")?.split(',').next()?;
+    // The task's name is its own choice and may hold anything; what follows it is searched
+    // from the end.
+    let (before, pid) = fields.rsplit_once(",pid=")?;
+    let tgid = pid.split(',').next()?.parse().ok()?;
+    let (before, _) = before.rsplit_once(",task=")?;
+    let (before, task_memcg) = match before.rsplit_once(",task_memcg=") {
+        Some((before, path)) => (before, Some(path.to_owned())),
+        None => (before, None),
+    };
+    let oom_memcg = before
+        .split_once(",oom_memcg=")
+        .map(|(_, path)| path.to_owned());
+    Some(OomLine {
+        constraint: constraint.to_owned(),
+        oom_memcg,
+        task_memcg,
+        tgid,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_memcg_kill_names_both_cgroups() {
+        let line = parse("6,339,5140900,-;oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,oom_memcg=/kubepods,task_memcg=/kubepods/pod1,task=python3,pid=4242,uid=0\n").unwrap();
+        assert_eq!(line.constraint, "CONSTRAINT_MEMCG");
+        assert_eq!(line.oom_memcg.as_deref(), Some("/kubepods"));
+        assert_eq!(line.task_memcg.as_deref(), Some("/kubepods/pod1"));
+        assert_eq!(line.tgid, 4242);
+    }
+
+    #[test]
+    fn a_kill_of_the_node_names_none() {
+        let line = parse("6,1,2,-;oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null),cpuset=/,mems_allowed=0,global_oom,task_memcg=/,task=hog,pid=7,uid=0").unwrap();
+        assert_eq!(line.constraint, "CONSTRAINT_NONE");
+        assert_eq!(line.oom_memcg, None);
+    }
+
+    #[test]
+    fn a_name_that_looks_like_fields_does_not_mislead() {
+        let line = parse("6,1,2,-;oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null),global_oom,task_memcg=/,task=x,pid=1,uid,pid=7,uid=0").unwrap();
+        assert_eq!(line.tgid, 7);
+        assert!(parse("6,1,2,-;something else").is_none());
+        assert!(parse("").is_none());
+    }
+}

@@ -1,0 +1,16 @@
+//! The kernel's side of oomtrace, seen from outside: what this kernel and these privileges
+//! allow ([`support`]), what to attach then ([`plan`]), attaching it ([`attach`]), and
+//! reading what comes ([`attach::Probe`]), with the kernel's own names ([`kallsyms`]) and
+//! log ([`kmsg`]).
+//!
+//! It decodes nothing and judges nothing.
+
+pub mod attach;
+pub mod btf;
+pub mod error;
+pub mod kallsyms;
+pub mod kmsg;
+mod layout;
+mod losses;
+pub mod plan;
+pub mod support;

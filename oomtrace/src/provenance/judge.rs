@@ -1,0 +1,261 @@
+//! The verdict: the first row of DESIGN.md's table that fits.
+
+use super::{
+    actor::{self, Party},
+    mechanism,
+    oom::{self, Baseline},
+    record::{ActorKind, Cause, Evidence, Mechanism},
+    rules::Rules,
+    stop,
+};
+use crate::event::{Constraint, OomKill, Sigkill, entry::OomLine};
+
+/// All that was seen of one SIGKILL.
+pub(super) struct Case<'a> {
+    pub kill: &'a Sigkill,
+    /// The kernel marked an OOM victim in the same context.
+    pub marked: bool,
+    pub hook: Option<&'a OomKill>,
+    pub line: Option<&'a OomLine>,
+    pub baseline: &'a Baseline,
+    /// How long before the SIGKILL a stop request counts.
+    pub stop_window_ns: u64,
+}
+
+/// Why the victim died.
+#[derive(Clone, Debug)]
+pub(super) struct Verdict<'a> {
+    pub cause: Cause,
+    pub mechanism: Mechanism,
+    pub actor: Party,
+    /// The mechanism was not one that a process asked for: `current` was no sender.
+    pub sender_is_bystander: bool,
+    pub stop: Option<stop::Found<'a>>,
+    pub oom: Option<oom::Found>,
+    pub evidence: Vec<Evidence>,
+}
+
+/// Judges one SIGKILL that killed.
+#[must_use]
+pub(super) fn judge<'a>(case: &Case<'a>, rules: &Rules) -> Verdict<'a> {
+    let kill = case.kill;
+    let found = mechanism::find(kill, case.marked, rules);
+    let mut evidence = vec![mechanism_evidence(found)];
+    let stop = stop::find(kill, case.stop_window_ns, rules);
+    let (cause, actor, oom) = match kernels_own(case, found.mechanism, rules, &mut evidence) {
+        Some(own) => own,
+        None => by_actor(kill, stop, rules, &mut evidence),
+    };
+    if let Some(stop) = stop {
+        stop_evidence(&stop, &mut evidence);
+    }
+    Verdict {
+        cause,
+        mechanism: found.mechanism,
+        sender_is_bystander: matches!(
+            found.mechanism,
+            Mechanism::PosixTimer | Mechanism::Sigio | Mechanism::BpfSendSignal
+        ) && kill.sender.group != kill.victim.group,
+        actor,
+        stop,
+        oom,
+        evidence,
+    }
+}
+
+type Own = (Cause, Party, Option<oom::Found>);
+
+/// What the kernel did by itself; `None` if a process asked for it.
+fn kernels_own(
+    case: &Case<'_>,
+    mechanism: Mechanism,
+    rules: &Rules,
+    evidence: &mut Vec<Evidence>,
+) -> Option<Own> {
+    let kill = case.kill;
+    let by_kernel = |cause, name: &str| Some((cause, Party::kernel(name), None));
+    match mechanism {
+        Mechanism::OomKiller | Mechanism::OomGroup => Some(oom(case, rules, evidence)),
+        Mechanism::PidNamespace => by_kernel(Cause::NamespaceExit, "pid namespace"),
+        Mechanism::Pdeathsig => by_kernel(Cause::ParentDeath, "parent death signal"),
+        Mechanism::PtraceExitkill => by_kernel(Cause::TracerExit, "ptrace"),
+        Mechanism::RlimitCpu | Mechanism::RlimitRttime => by_kernel(Cause::CpuLimit, "cpu limit"),
+        Mechanism::PosixTimer | Mechanism::Sigio | Mechanism::ExitSignal => {
+            by_kernel(Cause::OwnTimer, "the victim's own arrangement")
+        }
+        Mechanism::BpfSendSignal => by_kernel(Cause::Bpf, "a BPF program"),
+        other if mechanism::is_kernels_own(other) => {
+            evidence.push(Evidence {
+                code: "kernel_call_path",
+                text: match &kill.stack {
+                    Some(stack) => format!("the kernel sent it from {}", stack.join(" < ")),
+                    None => "the kernel sent it; its call path could not be read".to_owned(),
+                },
+                source: "signal_generate",
+            });
+            by_kernel(Cause::Kernel, "kernel")
+        }
+        _ => None,
+    }
+}
+
+fn oom(case: &Case<'_>, rules: &Rules, evidence: &mut Vec<Evidence>) -> Own {
+    let found = oom::find(case.kill, case.hook, case.line, case.baseline);
+    oom_evidence(case, &found, evidence);
+    let cause = match found.constraint {
+        Some(Constraint::Memcg) => Cause::CgroupOom,
+        Some(Constraint::Cpuset | Constraint::MemoryPolicy) => Cause::NumaOom,
+        Some(Constraint::None) | None => Cause::GlobalOom,
+    };
+    let actor = if found.limit_lowered {
+        actor::find(&case.kill.sender, &case.kill.victim, rules)
+    } else {
+        Party::kernel("OOM killer")
+    };
+    (cause, actor, Some(found))
+}
+
+/// By the party that asked for the SIGKILL.
+fn by_actor(
+    kill: &Sigkill,
+    stop: Option<stop::Found<'_>>,
+    rules: &Rules,
+    evidence: &mut Vec<Evidence>,
+) -> Own {
+    let party = actor::find(&kill.sender, &kill.victim, rules);
+    let own = kill.sender.group == kill.victim.group;
+    let cause = match party.kind {
+        ActorKind::OomDaemon => Cause::UserspaceOom,
+        _ if stop.is_some_and(|stop| stop.same_actor) => Cause::StopTimeout,
+        _ if own => Cause::SelfKill,
+        ActorKind::Runtime | ActorKind::ServiceManager => Cause::SupervisorKill,
+        ActorKind::Human => Cause::ManualKill,
+        ActorKind::Kernel => Cause::Kernel,
+        ActorKind::Application | ActorKind::SecurityAgent | ActorKind::Unknown => Cause::AppKill,
+    };
+    evidence.push(Evidence {
+        code: "actor",
+        text: party.why.clone(),
+        source: "signal_generate",
+    });
+    (cause, party, None)
+}
+
+fn mechanism_evidence(found: mechanism::Found) -> Evidence {
+    if found.proven {
+        Evidence {
+            code: "call_path",
+            text: "the kernel's call path shows how the signal was generated".to_owned(),
+            source: "signal_generate",
+        }
+    } else {
+        Evidence {
+            code: "mechanism_inferred",
+            text: "the kernel's symbols are hidden: how the signal was generated is concluded from its kind, its sender and what followed".to_owned(),
+            source: "signal_generate",
+        }
+    }
+}
+
+fn oom_evidence(case: &Case<'_>, found: &oom::Found, evidence: &mut Vec<Evidence>) {
+    if case.marked {
+        evidence.push(Evidence {
+            code: "mark_victim",
+            text: "the kernel marked the victim of an OOM kill".to_owned(),
+            source: "mark_victim",
+        });
+    }
+    if !found.is_memcg_exact {
+        evidence.push(Evidence {
+            code: "oom_kind_inferred",
+            text: "neither the call path nor a hook nor the kernel log said whether a cgroup or the node ran out: concluded from the limits".to_owned(),
+            source: "memory cgroups",
+        });
+    }
+    if let Some(source) = found.limit_source {
+        let (code, text, origin) = match source {
+            oom::Source::OomControl => (
+                "limit_from_oom_control",
+                "the OOM killer itself was told this cgroup",
+                "oom_kill_process",
+            ),
+            oom::Source::KernelLog => (
+                "limit_from_kernel_log",
+                "the kernel log names this cgroup",
+                "kmsg",
+            ),
+            oom::Source::OomEvents => (
+                "limit_from_oom_events",
+                "this cgroup's own count of hit limits has risen, and no other's",
+                "memory cgroups",
+            ),
+            oom::Source::OomLock => (
+                "limit_from_oom_lock",
+                "this is the topmost cgroup under the OOM lock",
+                "memory cgroups",
+            ),
+            oom::Source::Exhausted => (
+                "limit_inferred",
+                "the lowest cgroup of trigger and victim that had nothing left: concluded, not said by the kernel",
+                "memory cgroups",
+            ),
+        };
+        evidence.push(Evidence {
+            code,
+            text: text.to_owned(),
+            source: origin,
+        });
+    }
+    if let Some(line) = case.line {
+        evidence.push(Evidence {
+            code: "kernel_log",
+            text: format!(
+                "the kernel log: constraint={}{}",
+                line.constraint,
+                line.oom_memcg
+                    .as_ref()
+                    .map_or_else(String::new, |memcg| format!(", oom_memcg={memcg}"))
+            ),
+            source: "kmsg",
+        });
+    }
+    if found.constraint.is_none() {
+        evidence.push(Evidence {
+            code: "constraint_unknown",
+            text: "that no cgroup's limit was hit is certain; whether a cpuset or memory policy was in force could not be seen here".to_owned(),
+            source: "signal_generate",
+        });
+    }
+}
+
+fn stop_evidence(stop: &stop::Found<'_>, evidence: &mut Vec<Evidence>) {
+    let signal = super::signal_names::name(stop.request.signal);
+    let ignored = stop::result_name(stop.request.first_result) == "ignored";
+    let (code, text) = if ignored {
+        (
+            "stop_signal_ignored",
+            format!(
+                "{signal} was ignored: the victim has no handler for it as process 1, or set it to be ignored"
+            ),
+        )
+    } else {
+        (
+            "stop_signal_delivered",
+            format!(
+                "{signal} was delivered and the victim went on: it has a handler, or blocks it"
+            ),
+        )
+    };
+    evidence.push(Evidence {
+        code,
+        text,
+        source: "signal_generate",
+    });
+    if !stop.same_actor {
+        evidence.push(Evidence {
+            code: "stop_by_another",
+            text: format!("the {signal} before came from another party than the SIGKILL"),
+            source: "signal_generate",
+        });
+    }
+}

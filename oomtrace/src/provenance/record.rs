@@ -1,0 +1,334 @@
+//! The records that oomtrace writes: DESIGN.md's section "The record" in types. Fields
+//! are added, never renamed; what is not known is `null`.
+
+use serde::Serialize;
+
+/// Version of the records' layout.
+pub const SCHEMA: u32 = 1;
+
+/// One line of output.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Record {
+    Started(Started),
+    Death(Box<Death>),
+    Gap(Gap),
+    Stopped(Stopped),
+}
+
+/// Every hook is attached.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Started {
+    pub schema: u32,
+    pub version: String,
+    pub node: String,
+    pub boot_id: String,
+    pub kernel: String,
+    pub time: String,
+    pub boottime_ns: u64,
+    pub hooks: Hooks,
+    /// What is not there, and why.
+    pub absent: Vec<AbsentFact>,
+    pub ring_bytes: u64,
+    /// From the start of the tracer to every hook attached.
+    pub attach_ms: f64,
+}
+
+/// What each part of the capture hangs on.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Hooks {
+    pub signal: &'static str,
+    /// `fentry`, `kprobe` or `tracepoint`.
+    pub oom: String,
+    pub symbols: bool,
+}
+
+/// Something that this kernel or these privileges do not give.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AbsentFact {
+    pub what: String,
+    pub why: String,
+}
+
+/// A stretch in which events were lost.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Gap {
+    pub schema: u32,
+    pub lost: u64,
+    /// The kind of what was lost.
+    pub kind: String,
+    pub cpu: u32,
+    pub from: String,
+    pub to: String,
+    pub from_boottime_ns: u64,
+    pub to_boottime_ns: u64,
+    pub why: String,
+}
+
+/// The tracer has ended, with everything written.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Stopped {
+    pub schema: u32,
+    pub time: String,
+    pub boottime_ns: u64,
+    /// Deaths written, each counted once.
+    pub deaths: u64,
+    /// Events lost over the whole run.
+    pub lost: u64,
+}
+
+/// Why a process died. DESIGN.md lists when each applies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    CgroupOom,
+    GlobalOom,
+    NumaOom,
+    StopTimeout,
+    SupervisorKill,
+    UserspaceOom,
+    ManualKill,
+    AppKill,
+    SelfKill,
+    NamespaceExit,
+    ParentDeath,
+    TracerExit,
+    CpuLimit,
+    OwnTimer,
+    Bpf,
+    Kernel,
+    ExitCode,
+    Unknown,
+}
+
+impl Cause {
+    /// As it stands in records.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CgroupOom => "cgroup_oom",
+            Self::GlobalOom => "global_oom",
+            Self::NumaOom => "numa_oom",
+            Self::StopTimeout => "stop_timeout",
+            Self::SupervisorKill => "supervisor_kill",
+            Self::UserspaceOom => "userspace_oom",
+            Self::ManualKill => "manual_kill",
+            Self::AppKill => "app_kill",
+            Self::SelfKill => "self_kill",
+            Self::NamespaceExit => "namespace_exit",
+            Self::ParentDeath => "parent_death",
+            Self::TracerExit => "tracer_exit",
+            Self::CpuLimit => "cpu_limit",
+            Self::OwnTimer => "own_timer",
+            Self::Bpf => "bpf",
+            Self::Kernel => "kernel",
+            Self::ExitCode => "exit_code",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// How the signal was generated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mechanism {
+    Kill,
+    Tkill,
+    Tgkill,
+    RtSigqueueinfo,
+    PidfdSendSignal,
+    CgroupKill,
+    OomKiller,
+    OomGroup,
+    PidNamespace,
+    Pdeathsig,
+    PtraceExitkill,
+    Ptrace,
+    RlimitCpu,
+    RlimitRttime,
+    BpfSendSignal,
+    PosixTimer,
+    Sigio,
+    ExitSignal,
+    Sysrq,
+    Seccomp,
+    MemoryFailure,
+    Kernel,
+    Exit,
+    Unknown,
+}
+
+/// The party on whose behalf a sender acted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ActorKind {
+    Human,
+    Runtime,
+    ServiceManager,
+    OomDaemon,
+    SecurityAgent,
+    Application,
+    Kernel,
+    Unknown,
+}
+
+/// One victim, one cause.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Death {
+    pub schema: u32,
+    /// From boot id, thread group and start time: the same in every replay.
+    pub id: String,
+    pub revision: u32,
+    /// No further revision will come.
+    #[serde(rename = "final")]
+    pub is_final: bool,
+    pub node: String,
+    pub boot_id: String,
+    /// When the SIGKILL was generated; when the victim ended, if there was none.
+    pub time: String,
+    pub boottime_ns: u64,
+    pub cause: Cause,
+    pub mechanism: Mechanism,
+    pub summary: String,
+    pub victim: Victim,
+    pub sender: Option<Sender>,
+    pub actor: Actor,
+    pub stop: Option<Stop>,
+    pub oom: Option<Oom>,
+    /// Which container it was in; not looked up yet.
+    pub container: Option<()>,
+    pub outcome: Option<Outcome>,
+    /// Id of the death that led to this one.
+    pub caused_by: Option<String>,
+    pub kernel_stack: Option<Vec<String>>,
+    pub evidence: Vec<Evidence>,
+    pub advice: Vec<Advice>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Victim {
+    pub pid: u32,
+    pub ns_pid: Option<u32>,
+    pub ppid: Option<u32>,
+    pub comm: Option<String>,
+    pub exe: Option<String>,
+    pub argv: Option<Vec<String>>,
+    pub argv_truncated: bool,
+    pub uid: Option<u32>,
+    pub cgroup: Option<String>,
+    pub oom_score_adj: Option<i32>,
+    pub age_ms: Option<u64>,
+    pub role: Option<&'static str>,
+    pub is_ns_init: bool,
+    pub memory: Option<Memory>,
+    pub ancestry: Vec<AncestorRecord>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Memory {
+    pub anon_bytes: u64,
+    pub file_bytes: u64,
+    pub shmem_bytes: u64,
+    pub swap_bytes: u64,
+    pub page_tables_bytes: Option<u64>,
+    pub total_vm_bytes: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Sender {
+    pub pid: u32,
+    pub tid: u32,
+    pub ns_pid: Option<u32>,
+    pub comm: Option<String>,
+    pub exe: Option<String>,
+    pub argv: Option<Vec<String>>,
+    pub argv_truncated: bool,
+    pub uid: Option<u32>,
+    pub loginuid: Option<u32>,
+    pub tty: Option<String>,
+    pub cgroup: Option<String>,
+    pub ancestry: Vec<AncestorRecord>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AncestorRecord {
+    pub pid: u32,
+    pub comm: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Actor {
+    pub kind: ActorKind,
+    pub name: Option<String>,
+    pub pid: Option<u32>,
+    pub comm: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Stop {
+    pub signal: String,
+    pub sent_at: String,
+    pub count: u32,
+    /// From the first signal of the run to the SIGKILL.
+    pub grace_ms: u64,
+    pub configured_grace_ms: Option<u64>,
+    pub result: &'static str,
+    /// Sent by the party that sent the SIGKILL, too.
+    pub same_actor: bool,
+    pub sender: Sender,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Oom {
+    /// `none`, `cpuset`, `memory_policy` or `memcg`.
+    pub constraint: Option<&'static str>,
+    pub limit_cgroup: Option<String>,
+    pub limit_bytes: Option<u64>,
+    pub usage_bytes: Option<u64>,
+    pub peak_bytes: Option<u64>,
+    pub swap_bytes: Option<u64>,
+    pub trigger: Option<AncestorRecord>,
+    /// `chosen`, `group` or `shared_mm`.
+    pub role: &'static str,
+    /// The limit was written below what was in use: by the sender.
+    pub limit_lowered: bool,
+    pub gfp: Option<String>,
+    pub order: Option<i32>,
+    pub points: Option<i64>,
+    pub total_pages: Option<u64>,
+    /// From the victim's own cgroup to the root.
+    pub levels: Vec<OomLevel>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct OomLevel {
+    pub cgroup: Option<String>,
+    pub limit_bytes: Option<u64>,
+    pub usage_bytes: Option<u64>,
+    pub peak_bytes: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Outcome {
+    /// As a shell reports it: 128 + the signal, or the exit status.
+    pub exit_code: i32,
+    pub signal: Option<i32>,
+    /// From the SIGKILL to the end of the last thread.
+    pub latency_us: Option<u64>,
+    pub container_survived: Option<bool>,
+}
+
+/// Why the verdict is what it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Evidence {
+    pub code: &'static str,
+    pub text: String,
+    pub source: &'static str,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Advice {
+    pub code: String,
+    pub text: String,
+}

@@ -1,0 +1,267 @@
+//! What a person reads: one line for each death, and what to do about it.
+
+use super::{
+    judge::Verdict,
+    record::{ActorKind, Advice, Cause, Evidence, Mechanism},
+    rules::Rules,
+    signal_names, stop,
+};
+use crate::event::Process;
+
+/// Bytes in the largest unit that keeps them readable.
+#[must_use]
+pub fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!(
+        "{value:.1} {}",
+        UNITS.get(unit).copied().unwrap_or_default()
+    )
+}
+
+/// A stretch of time: microseconds, milliseconds, or seconds.
+#[must_use]
+pub(super) fn duration_ns(ns: u64) -> String {
+    match ns {
+        0..1_000_000 => format!("{} us", ns / 1_000),
+        1_000_000..1_000_000_000 => format!("{} ms", ns / 1_000_000),
+        _ => format!("{:.1} s", ns as f64 / 1e9),
+    }
+}
+
+/// A process as people speak of it: `nginx[31744]`.
+#[must_use]
+pub(super) fn label(process: &Process) -> String {
+    let comm = process.comm.as_deref().unwrap_or("?");
+    format!("{comm}[{}]", process.group.tgid)
+}
+
+/// The actor as people speak of it.
+#[must_use]
+pub(super) fn actor_label(verdict: &Verdict<'_>, sender: &Process) -> String {
+    let actor = &verdict.actor;
+    let pid = actor
+        .group
+        .map(|group| format!("[{}]", group.tgid))
+        .unwrap_or_default();
+    let name = actor.name.as_deref().unwrap_or("?");
+    match actor.group {
+        Some(group) if group != sender.group => format!("{} (run by {name}{pid})", label(sender)),
+        _ => format!("{name}{pid}"),
+    }
+}
+
+/// The one line that answers "what killed it?".
+#[must_use]
+pub(super) fn summary(
+    verdict: &Verdict<'_>,
+    victim: &Process,
+    sender: &Process,
+    page_bytes: u64,
+) -> String {
+    let who = label(victim);
+    let actor = actor_label(verdict, sender);
+    match verdict.cause {
+        Cause::CgroupOom => cgroup_oom(verdict, &who, sender, page_bytes),
+        Cause::GlobalOom => {
+            format!(
+                "{who} was chosen by the OOM killer: the node ran out of memory when {} asked for more",
+                label(sender)
+            )
+        }
+        Cause::NumaOom => {
+            format!(
+                "{who} was chosen by the OOM killer: the memory that {} may use ran out, not the node's",
+                label(sender)
+            )
+        }
+        Cause::StopTimeout => match verdict.stop {
+            Some(stop) => format!(
+                "{who} did not stop within {} of {}{}; {actor} killed it",
+                duration_ns(stop.grace_ns),
+                signal_names::name(stop.request.signal),
+                if stop::result_name(stop.request.first_result) == "ignored" {
+                    ", which it ignored"
+                } else {
+                    ""
+                },
+            ),
+            None => format!("{who} did not stop in time; {actor} killed it"),
+        },
+        Cause::SupervisorKill => {
+            format!("{who} was killed by {actor} at once, with no request to stop before")
+        }
+        Cause::UserspaceOom => format!("{who} was killed by the userspace OOM daemon {actor}"),
+        Cause::ManualKill => format!("{who} was killed by hand or by a script: {actor}"),
+        Cause::AppKill => {
+            format!("{who} was killed by {actor}, another process of the application")
+        }
+        Cause::SelfKill => format!("{who} killed itself"),
+        Cause::NamespaceExit => {
+            format!(
+                "{who} ended with its PID namespace: process 1 of it, {}, ended",
+                label(sender)
+            )
+        }
+        Cause::ParentDeath => format!(
+            "{who} was killed because its parent {} ended and it had asked for that (PR_SET_PDEATHSIG)",
+            label(sender)
+        ),
+        Cause::TracerExit => format!(
+            "{who} was killed because its tracer {} ended (PTRACE_O_EXITKILL)",
+            label(sender)
+        ),
+        Cause::CpuLimit => format!("{who} used up its CPU time limit"),
+        Cause::OwnTimer => match verdict.mechanism {
+            Mechanism::PosixTimer => {
+                format!("{who} was killed by a POSIX timer that was set to SIGKILL")
+            }
+            Mechanism::Sigio => {
+                format!("{who} was killed by a file descriptor's signal that was set to SIGKILL")
+            }
+            _ => format!("{who} was killed by a child's exit signal that was set to SIGKILL"),
+        },
+        Cause::Bpf => format!("{who} was killed by a BPF program"),
+        Cause::Kernel => format!("{who} was killed by the kernel itself"),
+        Cause::ExitCode => format!("{who} was not killed: it exited with status 137 by itself"),
+        Cause::Unknown => format!("{who} died of SIGKILL; who sent it was not seen"),
+    }
+}
+
+fn cgroup_oom(verdict: &Verdict<'_>, who: &str, sender: &Process, page_bytes: u64) -> String {
+    let limit = verdict.oom.as_ref().and_then(|oom| oom.limit.as_ref());
+    let of = limit
+        .and_then(|level| level.path.as_deref())
+        .map_or_else(String::new, |path| format!(" of {path}"));
+    let size = limit.and_then(|level| level.max_pages).map_or_else(
+        || "memory limit".to_owned(),
+        |pages| {
+            format!(
+                "memory limit of {}",
+                bytes(pages.saturating_mul(page_bytes))
+            )
+        },
+    );
+    let size = if of.is_empty() {
+        size
+    } else {
+        format!("{size}{}", of.replacen(" of ", " on ", 1))
+    };
+    if verdict.oom.as_ref().is_some_and(|oom| oom.limit_lowered) {
+        return format!(
+            "{who} was chosen by the OOM killer: {} lowered the limit below what was in use ({size})",
+            label(sender)
+        );
+    }
+    if verdict.mechanism == Mechanism::OomGroup {
+        return format!(
+            "{who} was killed with its group (memory.oom.group) when the {size} was hit"
+        );
+    }
+    format!("{who} was chosen by the OOM killer: the {size} was hit")
+}
+
+/// What to do, from the table of advice.
+#[must_use]
+pub(super) fn advice(
+    verdict: &Verdict<'_>,
+    victim: &Process,
+    sender: &Process,
+    page_bytes: u64,
+    rules: &Rules,
+) -> Vec<Advice> {
+    let limit = verdict.oom.as_ref().and_then(|oom| oom.limit.as_ref());
+    let key = match verdict.cause {
+        Cause::CgroupOom if verdict.oom.as_ref().is_some_and(|oom| oom.limit_lowered) => {
+            "limit_lowered"
+        }
+        Cause::CgroupOom
+            if limit.is_some_and(|level| level.path.is_some() && level.max_pages.is_some()) =>
+        {
+            "cgroup_oom"
+        }
+        Cause::CgroupOom => "cgroup_oom_unnamed",
+        Cause::StopTimeout
+            if verdict
+                .stop
+                .is_some_and(|stop| stop::result_name(stop.request.first_result) == "ignored") =>
+        {
+            "stop_ignored"
+        }
+        Cause::StopTimeout => "stop_slow",
+        cause => cause.name(),
+    };
+    let Some(row) = rules.advice(key) else {
+        return Vec::new();
+    };
+    let size = |pages: Option<u64>| {
+        pages.map_or_else(
+            || "?".to_owned(),
+            |pages| bytes(pages.saturating_mul(page_bytes)),
+        )
+    };
+    let text = row
+        .text
+        .replace("{victim}", victim.comm.as_deref().unwrap_or("the process"))
+        .replace("{actor}", &actor_label(verdict, sender))
+        .replace("{limit}", &size(limit.and_then(|level| level.max_pages)))
+        .replace("{usage}", &size(limit.and_then(|level| level.usage_pages)))
+        .replace(
+            "{cgroup}",
+            limit.and_then(|level| level.path.as_deref()).unwrap_or("?"),
+        )
+        .replace(
+            "{signal}",
+            &verdict
+                .stop
+                .map_or_else(String::new, |stop| signal_names::name(stop.request.signal)),
+        )
+        .replace(
+            "{grace}",
+            &verdict
+                .stop
+                .map_or_else(String::new, |stop| duration_ns(stop.grace_ns)),
+        );
+    vec![Advice {
+        code: row.code.clone(),
+        text,
+    }]
+}
+
+/// Evidence about the sender that every killed process's record gets.
+pub(super) fn sender_evidence(verdict: &Verdict<'_>, sender: &Process, evidence: &mut Vec<Evidence>) {
+    if sender.argv.is_none() && verdict.actor.kind != ActorKind::Kernel {
+        let text = if sender.is_exiting() {
+            "the sender was exiting: it had no memory left to read its arguments from"
+        } else {
+            "the sender's arguments could not be read"
+        };
+        evidence.push(Evidence {
+            code: "sender_argv_absent",
+            text: text.to_owned(),
+            source: "signal_generate",
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_for_people() {
+        assert_eq!(bytes(52_428_800), "50.0 MiB");
+        assert_eq!(bytes(512), "512 B");
+        assert_eq!(duration_ns(1_004_000_000), "1.0 s");
+        assert_eq!(duration_ns(812_000), "812 us");
+        assert_eq!(duration_ns(12_300_000), "12 ms");
+    }
+}

@@ -1,0 +1,246 @@
+//! Records for a person on a terminal. What came from other processes is escaped.
+
+use std::io::{self, Write};
+
+use super::Sink;
+use crate::{
+    event::text::{command_line, printable},
+    provenance::{
+        human_bytes,
+        record::{Death, Gap, Oom, Record, Sender, Started, Stop, Stopped},
+    },
+};
+
+/// See the module.
+#[derive(Debug)]
+pub struct Pretty<W> {
+    to: W,
+    colour: bool,
+}
+
+const BOLD: &str = "\x1b[1m";
+const RED: &str = "\x1b[1;31m";
+const YELLOW: &str = "\x1b[33m";
+const DIM: &str = "\x1b[2m";
+const RESET: &str = "\x1b[0m";
+
+impl<W: Write> Pretty<W> {
+    /// `colour`: the other end is a terminal that wants it.
+    pub fn new(to: W, colour: bool) -> Self {
+        Self { to, colour }
+    }
+
+    fn paint(&self, colour: &str, text: &str) -> String {
+        if self.colour {
+            format!("{colour}{text}{RESET}")
+        } else {
+            text.to_owned()
+        }
+    }
+
+    fn row(&mut self, name: &str, text: &str) -> io::Result<()> {
+        let name = self.paint(DIM, &format!("{name:>9}"));
+        writeln!(self.to, "{name}  {}", printable(text))
+    }
+
+    fn started(&mut self, started: &Started) -> io::Result<()> {
+        let head = format!(
+            "oomtrace {} on {} (Linux {}): tracing; OOM kills by {}{}; attached in {:.0} ms",
+            started.version,
+            printable(&started.node),
+            printable(&started.kernel),
+            started.hooks.oom,
+            if started.hooks.symbols {
+                ""
+            } else {
+                ", kernel symbols hidden"
+            },
+            started.attach_ms,
+        );
+        let head = self.paint(DIM, &head);
+        writeln!(self.to, "{head}")
+    }
+
+    fn gap(&mut self, gap: &Gap) -> io::Result<()> {
+        let text = format!(
+            "{} {} events were lost between {} and {} on CPU {}: {}",
+            gap.lost, gap.kind, gap.from, gap.to, gap.cpu, gap.why
+        );
+        let text = self.paint(YELLOW, &text);
+        writeln!(self.to, "{text}")
+    }
+
+    fn stopped(&mut self, stopped: &Stopped) -> io::Result<()> {
+        let text = match stopped.lost {
+            0 => format!("stopped: {} deaths, no event lost", stopped.deaths),
+            lost => format!("stopped: {} deaths, {lost} events lost", stopped.deaths),
+        };
+        let text = self.paint(DIM, &text);
+        writeln!(self.to, "{text}")
+    }
+
+    fn death(&mut self, death: &Death) -> io::Result<()> {
+        let time = death.time.get(11..23).unwrap_or(&death.time);
+        let cause = self.paint(RED, death.cause.name());
+        let summary = self.paint(BOLD, &printable(&death.summary));
+        writeln!(self.to, "{time}  {cause}  {summary}")?;
+        self.row("victim", &victim_line(death))?;
+        if let Some(cgroup) = &death.victim.cgroup {
+            self.row("cgroup", cgroup)?;
+        }
+        if let Some(sender) = &death.sender {
+            self.row("sender", &sender_line(sender))?;
+            if !sender.ancestry.is_empty() {
+                self.row("run by", &chain(sender))?;
+            }
+        }
+        if let Some(stop) = &death.stop {
+            self.row("asked", &stop_line(stop))?;
+        }
+        if let Some(oom) = &death.oom {
+            self.row("limit", &oom_line(oom))?;
+        }
+        self.row("outcome", &outcome_line(death))?;
+        if let Some(stack) = &death.kernel_stack {
+            self.row("path", &stack.join(" < "))?;
+        }
+        for evidence in death
+            .evidence
+            .iter()
+            .filter(|evidence| evidence.code != "call_path")
+        {
+            self.row("because", &evidence.text)?;
+        }
+        for advice in &death.advice {
+            self.row("do", &advice.text)?;
+        }
+        Ok(())
+    }
+}
+
+impl<W: Write + Send> Sink for Pretty<W> {
+    fn write(&mut self, record: &Record) -> io::Result<()> {
+        match record {
+            Record::Started(started) => self.started(started),
+            Record::Death(death) => self.death(death),
+            Record::Gap(gap) => self.gap(gap),
+            Record::Stopped(stopped) => self.stopped(stopped),
+        }?;
+        self.to.flush()
+    }
+}
+
+fn arguments(argv: Option<&Vec<String>>, truncated: bool) -> Option<String> {
+    let line = command_line(argv?);
+    Some(if truncated {
+        format!("{line} …")
+    } else {
+        line
+    })
+}
+
+fn victim_line(death: &Death) -> String {
+    let victim = &death.victim;
+    let mut line = format!(
+        "pid {}{}",
+        victim.pid,
+        victim
+            .ns_pid
+            .filter(|pid| *pid != victim.pid)
+            .map_or_else(String::new, |pid| format!(" ({pid} in its namespace)"))
+    );
+    if let Some(uid) = victim.uid {
+        line.push_str(&format!(", uid {uid}"));
+    }
+    let program =
+        arguments(victim.argv.as_ref(), victim.argv_truncated).or_else(|| victim.exe.clone());
+    if let Some(program) = program {
+        line.push_str(&format!(": {program}"));
+    }
+    if let Some(memory) = &victim.memory {
+        line.push_str(&format!(
+            " ({} anonymous, {} files)",
+            human_bytes(memory.anon_bytes),
+            human_bytes(memory.file_bytes)
+        ));
+    }
+    line
+}
+
+fn sender_line(sender: &Sender) -> String {
+    let mut line = format!("{}[{}]", sender.comm.as_deref().unwrap_or("?"), sender.pid);
+    if let Some(uid) = sender.uid {
+        line.push_str(&format!(", uid {uid}"));
+    }
+    if let Some(uid) = sender.loginuid {
+        line.push_str(&format!(", login uid {uid}"));
+    }
+    if let Some(tty) = &sender.tty {
+        line.push_str(&format!(", on {tty}"));
+    }
+    if let Some(argv) = arguments(sender.argv.as_ref(), sender.argv_truncated) {
+        line.push_str(&format!(": {argv}"));
+    }
+    line
+}
+
+fn chain(sender: &Sender) -> String {
+    let links: Vec<String> = sender
+        .ancestry
+        .iter()
+        .map(|ancestor| format!("{}[{}]", ancestor.comm, ancestor.pid))
+        .collect();
+    links.join(" < ")
+}
+
+fn stop_line(stop: &Stop) -> String {
+    format!(
+        "{}{} by {}[{}], {:.1} s before; {}",
+        stop.signal,
+        if stop.count > 1 {
+            format!(" x{}", stop.count)
+        } else {
+            String::new()
+        },
+        stop.sender.comm.as_deref().unwrap_or("?"),
+        stop.sender.pid,
+        stop.grace_ms as f64 / 1_000.0,
+        stop.result,
+    )
+}
+
+fn oom_line(oom: &Oom) -> String {
+    let size = |bytes: Option<u64>| bytes.map_or_else(|| "?".to_owned(), human_bytes);
+    let trigger = oom.trigger.as_ref().map_or_else(String::new, |trigger| {
+        format!("; triggered by {}[{}]", trigger.comm, trigger.pid)
+    });
+    match &oom.limit_cgroup {
+        Some(cgroup) => format!(
+            "{cgroup}: {} of {} in use, peak {}{trigger}",
+            size(oom.usage_bytes),
+            size(oom.limit_bytes),
+            size(oom.peak_bytes)
+        ),
+        None => format!(
+            "constraint {}{trigger}",
+            oom.constraint.unwrap_or("unknown")
+        ),
+    }
+}
+
+fn outcome_line(death: &Death) -> String {
+    let Some(outcome) = &death.outcome else {
+        return "still there; its end was not seen".to_owned();
+    };
+    let mut line = format!("exit code {}", outcome.exit_code);
+    if let Some(latency) = outcome.latency_us {
+        line.push_str(&format!(
+            ", gone {:.1} ms after the signal",
+            latency as f64 / 1_000.0
+        ));
+    }
+    if let Some(id) = &death.caused_by {
+        line.push_str(&format!(", caused by death {id}"));
+    }
+    line
+}

@@ -1,0 +1,318 @@
+//! What a death record is held against: the fixture's own report and the words that a
+//! scenario's row names. Pure: values in, a list of differences out.
+
+use oomtrace_fixtures::{Process, Report};
+use serde_json::Value;
+
+use crate::death;
+
+/// What a record said and should not have, or the other way round.
+#[derive(Debug, Default)]
+pub(crate) struct Differences(Vec<String>);
+
+impl Differences {
+    pub(crate) fn add(&mut self, difference: String) {
+        self.0.push(difference);
+    }
+
+    pub(crate) fn into_list(self) -> Vec<String> {
+        self.0
+    }
+
+    /// An absent value is the same as null.
+    pub(crate) fn expect(&mut self, record: &Value, path: &str, wanted: impl Into<Value>) {
+        let wanted = wanted.into();
+        let found = record.pointer(path).unwrap_or(&Value::Null);
+        if *found != wanted {
+            self.add(format!("{path} is {found}, not {wanted}"));
+        }
+    }
+
+    pub(crate) fn one_of(&mut self, record: &Value, path: &str, wanted: &[&str]) {
+        let found = record.pointer(path).unwrap_or(&Value::Null);
+        if !found.as_str().is_some_and(|found| wanted.contains(&found)) {
+            self.add(format!("{path} is {found}, none of {}", wanted.join(", ")));
+        }
+    }
+
+    pub(crate) fn within(&mut self, record: &Value, path: &str, least: u64, most: u64) {
+        let found = record.pointer(path).unwrap_or(&Value::Null);
+        if !found
+            .as_u64()
+            .is_some_and(|found| (least..=most).contains(&found))
+        {
+            self.add(format!("{path} is {found}, not from {least} to {most}"));
+        }
+    }
+}
+
+/// What a scenario wants of the death of each victim.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Death {
+    pub(crate) cause: &'static str,
+    pub(crate) mechanism: &'static str,
+    /// `None`: any, but one must be named.
+    pub(crate) actor: Option<&'static str>,
+    /// `stop.result`, for those that had a stop request.
+    pub(crate) stop_result: Option<&'static str>,
+}
+
+/// How far measures may be off.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slack {
+    pub(crate) ms: u64,
+}
+
+/// Holds the last revision of a death against what is known of it.
+pub(crate) fn death(
+    wanted: &Death,
+    report: &Report,
+    victim: &Process,
+    record: &Value,
+    slack: Slack,
+) -> Vec<String> {
+    let mut differences = Differences::default();
+    death::keeps_contract(record, &mut differences);
+    differences.expect(record, "/cause", wanted.cause);
+    differences.expect(record, "/mechanism", wanted.mechanism);
+    if let Some(kind) = wanted.actor {
+        differences.expect(record, "/actor/kind", kind);
+    }
+    check_victim(report, victim, record, &mut differences);
+    check_sender(report, record, &mut differences);
+    check_stop(wanted, report, record, slack, &mut differences);
+    check_oom(wanted, report, record, &mut differences);
+    differences.into_list()
+}
+
+fn check_victim(report: &Report, victim: &Process, record: &Value, differences: &mut Differences) {
+    differences.expect(record, "/victim/pid", victim.pid);
+    differences.expect(record, "/victim/comm", victim.comm.as_str());
+    // The tracer names the cgroup of the v2 hierarchy; v1 has one for each controller.
+    if report.cgroup_version == Some(2) {
+        differences.expect(record, "/victim/cgroup", report.cgroup.as_deref());
+    }
+    differences.expect(record, "/outcome/exit_code", 137);
+    differences.expect(record, "/outcome/signal", report.signal);
+}
+
+fn check_sender(report: &Report, record: &Value, differences: &mut Differences) {
+    match &report.sender {
+        Some(sender) => {
+            differences.expect(record, "/sender/pid", sender.pid);
+            differences.expect(record, "/sender/comm", sender.comm.as_str());
+            if let Some(argv) = &sender.argv {
+                differences.expect(record, "/sender/argv", argv.clone());
+            }
+        }
+        // Nobody sent a signal.
+        None if report.signal.is_none() => differences.expect(record, "/sender", Value::Null),
+        // The fixture does not know, or it is the task that the OOM killer ran in.
+        None => {}
+    }
+}
+
+fn check_stop(
+    wanted: &Death,
+    report: &Report,
+    record: &Value,
+    slack: Slack,
+    differences: &mut Differences,
+) {
+    /// Less than a second by no more than two clocks and a timer may differ.
+    const LEAST_GRACE_MS: u64 = 950;
+    const PLANNED_GRACE_MS: u64 = 1000;
+    let Some(stop) = &report.stop else {
+        differences.expect(record, "/stop", Value::Null);
+        return;
+    };
+    differences.expect(record, "/stop/signal", stop.signal.as_str());
+    differences.expect(record, "/stop/result", wanted.stop_result);
+    differences.within(record, "/stop/count", 1, u64::MAX);
+    if let Some(sender) = &report.sender {
+        differences.expect(record, "/stop/sender/pid", sender.pid);
+    }
+    // Where the fixture took the time itself, its measure is the mark.
+    let planned_ms = stop.grace_ms().unwrap_or(PLANNED_GRACE_MS);
+    let tolerance_ms = if stop.grace_ms().is_some() {
+        slack.ms / 10
+    } else {
+        slack.ms
+    };
+    differences.within(
+        record,
+        "/stop/grace_ms",
+        LEAST_GRACE_MS.max(planned_ms.saturating_sub(tolerance_ms)),
+        planned_ms + tolerance_ms,
+    );
+}
+
+fn check_oom(wanted: &Death, report: &Report, record: &Value, differences: &mut Differences) {
+    match wanted.cause {
+        "cgroup_oom" => {
+            differences.expect(record, "/oom/constraint", "memcg");
+            differences.expect(record, "/oom/limit_cgroup", report.limit_cgroup.as_deref());
+            differences.expect(record, "/oom/limit_bytes", report.limit_bytes);
+            let limit = report.limit_bytes.unwrap_or_default();
+            differences.within(
+                record,
+                "/oom/usage_bytes",
+                limit / 100 * 90,
+                limit / 100 * 101,
+            );
+        }
+        "global_oom" => {
+            differences.expect(record, "/oom/constraint", "none");
+            differences.expect(record, "/oom/limit_cgroup", Value::Null);
+        }
+        _ => differences.expect(record, "/oom", Value::Null),
+    }
+    if let Some(trigger) = &report.trigger {
+        differences.expect(record, "/oom/trigger/pid", trigger.pid);
+        differences.expect(record, "/oom/trigger/comm", trigger.comm.as_str());
+        differences.expect(record, "/oom/role", "chosen");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use oomtrace_fixtures::{Status, Stop};
+    use serde_json::json;
+
+    use super::*;
+
+    const SLACK: Slack = Slack { ms: 1000 };
+
+    fn process(pid: i32, comm: &str) -> Process {
+        Process {
+            pid,
+            comm: comm.into(),
+            argv: None,
+        }
+    }
+
+    fn record() -> Value {
+        json!({
+            "type": "death", "schema": 1, "id": "b-7-1", "revision": 1, "final": true,
+            "node": "n", "boot_id": "b", "time": "2026-11-20T13:05:01Z", "boottime_ns": 5,
+            "cause": "app_kill", "mechanism": "kill", "summary": "s",
+            "victim": {"pid": 7, "comm": "fx-worker"},
+            "sender": {"pid": 6, "comm": "fx", "argv": ["fx", "a"]},
+            "actor": {"kind": "application"}, "stop": null, "oom": null,
+            "outcome": {"exit_code": 137, "signal": 9},
+            "evidence": [{"code": "c", "text": "t"}], "advice": [],
+        })
+    }
+
+    fn report() -> Report {
+        Report {
+            victim: Some(process(7, "fx-worker")),
+            sender: Some(Process {
+                argv: Some(vec!["fx".into(), "a".into()]),
+                ..process(6, "fx")
+            }),
+            signal: Some(9),
+            status: Some(Status {
+                signal: Some(9),
+                code: None,
+            }),
+            ..Report::new("app-kill")
+        }
+    }
+
+    const APP_KILL: Death = Death {
+        cause: "app_kill",
+        mechanism: "kill",
+        actor: Some("application"),
+        stop_result: None,
+    };
+
+    fn differences(wanted: &Death, report: &Report, record: &Value) -> Vec<String> {
+        death(wanted, report, &process(7, "fx-worker"), record, SLACK)
+    }
+
+    #[test]
+    fn the_same_is_no_difference() {
+        let none = Vec::<String>::new();
+        assert_eq!(differences(&APP_KILL, &report(), &record()), none);
+    }
+
+    #[test]
+    fn each_field_is_looked_at() {
+        for (path, value) in [
+            ("/schema", json!(2)),
+            ("/cause", json!("manual_kill")),
+            ("/mechanism", json!("tgkill")),
+            ("/actor/kind", json!("human")),
+            ("/victim/pid", json!(8)),
+            ("/victim/comm", json!("fx")),
+            ("/sender/pid", json!(null)),
+            ("/sender/argv", json!(["fx"])),
+            ("/outcome/exit_code", json!(9)),
+            ("/outcome/signal", json!(null)),
+            ("/stop", json!({"signal": "SIGTERM"})),
+            ("/oom", json!({})),
+            ("/summary", json!("")),
+            ("/evidence", json!([{"code": "c"}])),
+            ("/advice", json!(null)),
+        ] {
+            let mut record = record();
+            if let Some(field) = record.pointer_mut(path) {
+                *field = value;
+            }
+            let found = differences(&APP_KILL, &report(), &record);
+            assert_eq!(found.len(), 1, "{path}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn grace_is_held_against_the_measure() {
+        let wanted = Death {
+            cause: "stop_timeout",
+            stop_result: Some("ignored"),
+            ..APP_KILL
+        };
+        let mut report = report();
+        report.stop = Some(Stop {
+            signal: "SIGTERM".into(),
+            sent_boottime_ns: Some(0),
+            killed_boottime_ns: Some(1_300_000_000),
+        });
+        let mut record = record();
+        record["cause"] = json!("stop_timeout");
+        for (grace_ms, right) in [(1300, true), (1210, true), (1000, false), (1500, false)] {
+            record["stop"] = json!({"signal": "SIGTERM", "result": "ignored", "count": 1,
+                                    "grace_ms": grace_ms, "sender": {"pid": 6}});
+            let found = differences(&wanted, &report, &record);
+            assert_eq!(found.is_empty(), right, "{grace_ms}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn an_oom_is_held_against_the_limit() {
+        let wanted = Death {
+            cause: "cgroup_oom",
+            mechanism: "oom_killer",
+            actor: Some("kernel"),
+            stop_result: None,
+        };
+        let report = Report {
+            sender: None,
+            trigger: Some(process(7, "fx-worker")),
+            limit_cgroup: Some("/a".into()),
+            limit_bytes: Some(1000),
+            ..report()
+        };
+        let mut record = record();
+        record["cause"] = json!("cgroup_oom");
+        record["mechanism"] = json!("oom_killer");
+        record["actor"]["kind"] = json!("kernel");
+        record["oom"] = json!({"constraint": "memcg", "limit_cgroup": "/a", "limit_bytes": 1000,
+            "usage_bytes": 950, "role": "chosen", "trigger": {"pid": 7, "comm": "fx-worker"}});
+        assert_eq!(differences(&wanted, &report, &record), Vec::<String>::new());
+        for usage in [899, 1011] {
+            record["oom"]["usage_bytes"] = json!(usage);
+            assert_eq!(differences(&wanted, &report, &record).len(), 1);
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! The tracer's command line as a user meets it: statuses, streams, signals. Each case
+//! starts the tracer itself, with the hooks that it picks.
+
+mod doctor;
+mod exec;
+mod trace;
+
+use anyhow::Result;
+
+use crate::{
+    cli::Options,
+    output::detail,
+    tally::{Outcome, Tally},
+};
+
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    /// What is wrong, if anything.
+    pub(crate) run: fn(&Options) -> Result<Vec<String>>,
+}
+
+pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
+    [exec::CASES, trace::CASES, doctor::CASES]
+        .into_iter()
+        .flatten()
+}
+
+pub(crate) fn run(options: &Options, tally: &mut Tally) {
+    // SAFETY: geteuid(2) takes no arguments.
+    let root = unsafe { libc::geteuid() } == 0;
+    for case in all().filter(|case| options.wants(case.name)) {
+        let outcome = if root {
+            match (case.run)(options) {
+                Ok(problems) => {
+                    problems.iter().for_each(detail);
+                    problems
+                        .into_iter()
+                        .next()
+                        .map_or(Outcome::Passed, Outcome::Failed)
+                }
+                Err(error) => Outcome::Failed(format!("{error:#}")),
+            }
+        } else {
+            Outcome::Skipped("needs root".into())
+        };
+        tally.case(case.name, &outcome);
+    }
+}
+
+/// The words that a message has to have, and does not.
+fn lacks(what: &str, text: &[String], words: &[&str]) -> Vec<String> {
+    let text = text.join("\n");
+    words
+        .iter()
+        .filter(|word| !text.contains(**word))
+        .map(|word| format!("{what} does not say {word:?}: {text}"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_is_looked_for() {
+        let text = ["a death".to_owned(), "of self_kill".to_owned()];
+        assert_eq!(lacks("it", &text, &["self_kill", "death"]).len(), 0);
+        assert_eq!(lacks("it", &text, &["sender", "death"]).len(), 1);
+    }
+}

@@ -1,0 +1,188 @@
+//! Death records as a whole: which of them belong to a victim, and whether they keep
+//! to the record's contract (ids, revisions, words that are always there).
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::check::Differences;
+
+const CAUSES: &[&str] = &[
+    "cgroup_oom",
+    "global_oom",
+    "numa_oom",
+    "stop_timeout",
+    "supervisor_kill",
+    "userspace_oom",
+    "manual_kill",
+    "app_kill",
+    "self_kill",
+    "namespace_exit",
+    "parent_death",
+    "tracer_exit",
+    "cpu_limit",
+    "own_timer",
+    "bpf",
+    "kernel",
+    "exit_code",
+    "unknown",
+];
+
+const ACTOR_KINDS: &[&str] = &[
+    "human",
+    "runtime",
+    "service_manager",
+    "oom_daemon",
+    "security_agent",
+    "application",
+    "kernel",
+    "unknown",
+];
+
+/// The death records with this victim, every revision of them.
+pub(crate) fn of(records: &[Value], pid: i32) -> Vec<&Value> {
+    records
+        .iter()
+        .filter(|record| record["type"] == "death" && record["victim"]["pid"] == pid)
+        .collect()
+}
+
+/// Whether the last word about a victim is there.
+pub(crate) fn is_complete(records: &[Value], pid: i32) -> bool {
+    of(records, pid)
+        .iter()
+        .any(|death| death["final"] == true && death["outcome"].is_object())
+}
+
+/// The last revision of the one death of a victim; tells when there are more deaths,
+/// or revisions that do not follow each other.
+pub(crate) fn the_one<'a>(
+    records: &'a [Value],
+    pid: i32,
+    differences: &mut Differences,
+) -> Option<&'a Value> {
+    let deaths = of(records, pid);
+    let last = *deaths.last()?;
+    if let Some(other) = deaths.iter().find(|death| death["id"] != last["id"]) {
+        differences.add(format!(
+            "pid {pid} died twice: ids {} and {}",
+            other["id"], last["id"],
+        ));
+    }
+    for pair in deaths.windows(2) {
+        if pair[1]["revision"].as_u64() <= pair[0]["revision"].as_u64() {
+            differences.add(format!(
+                "revision {} follows {}",
+                pair[1]["revision"], pair[0]["revision"],
+            ));
+        }
+    }
+    let finals = deaths.iter().filter(|death| death["final"] == true).count();
+    if finals != 1 || last["final"] != true {
+        differences.add(format!("{finals} final records, not one, the last"));
+    }
+    Some(last)
+}
+
+/// What every death record has.
+pub(crate) fn keeps_contract(death: &Value, differences: &mut Differences) {
+    differences.expect(death, "/schema", 1);
+    differences.one_of(death, "/cause", CAUSES);
+    differences.one_of(death, "/actor/kind", ACTOR_KINDS);
+    for path in [
+        "/id",
+        "/time",
+        "/boot_id",
+        "/node",
+        "/summary",
+        "/mechanism",
+    ] {
+        let text = death.pointer(path).and_then(Value::as_str);
+        if text.is_none_or(str::is_empty) {
+            differences.add(format!("{path} is empty"));
+        }
+    }
+    if death["revision"]
+        .as_u64()
+        .is_none_or(|revision| revision == 0)
+    {
+        differences.add(format!("/revision is {}", death["revision"]));
+    }
+    if !death["boottime_ns"].is_u64() {
+        differences.add(format!("/boottime_ns is {}", death["boottime_ns"]));
+    }
+    for list in ["evidence", "advice"] {
+        let Some(entries) = death[list].as_array() else {
+            differences.add(format!("/{list} is no array"));
+            continue;
+        };
+        for entry in entries {
+            if !entry["code"].is_string() || !entry["text"].is_string() {
+                differences.add(format!("/{list} has {entry}"));
+            }
+        }
+    }
+}
+
+/// Ids that two victims share.
+pub(crate) fn shared_ids(records: &[Value]) -> Vec<String> {
+    let mut victims = BTreeMap::new();
+    let mut shared = Vec::new();
+    for death in records.iter().filter(|record| record["type"] == "death") {
+        let id = death["id"].as_str().unwrap_or_default();
+        let pid = &death["victim"]["pid"];
+        if *victims.entry(id).or_insert(pid) != pid {
+            shared.push(format!("two victims share the id {id}"));
+        }
+    }
+    shared
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn death(pid: i32, id: &str, revision: u64, last: bool) -> Value {
+        json!({"type": "death", "id": id, "revision": revision, "final": last,
+               "victim": {"pid": pid}, "outcome": {"signal": 9}})
+    }
+
+    fn differences_of(records: &[Value], pid: i32) -> Vec<String> {
+        let mut differences = Differences::default();
+        the_one(records, pid, &mut differences);
+        differences.into_list()
+    }
+
+    #[test]
+    fn revisions_lead_to_one_final_death() {
+        let records = [
+            death(7, "a", 1, false),
+            death(8, "b", 1, true),
+            death(7, "a", 2, true),
+        ];
+        assert_eq!(differences_of(&records, 7), Vec::<String>::new());
+        assert!(is_complete(&records, 7));
+        assert!(!is_complete(&records[..2], 7));
+        assert_eq!(shared_ids(&records), Vec::<String>::new());
+    }
+
+    #[test]
+    fn two_deaths_of_one_victim_differ() {
+        let records = [death(7, "a", 1, true), death(7, "c", 1, true)];
+        assert_eq!(differences_of(&records, 7).len(), 3);
+    }
+
+    #[test]
+    fn a_death_without_an_end_differs() {
+        let records = [death(7, "a", 1, false)];
+        assert_eq!(differences_of(&records, 7).len(), 1);
+    }
+
+    #[test]
+    fn an_id_belongs_to_one_victim() {
+        let records = [death(7, "a", 1, true), death(8, "a", 1, true)];
+        assert_eq!(shared_ids(&records), ["two victims share the id a"]);
+    }
+}

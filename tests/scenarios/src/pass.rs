@@ -1,0 +1,254 @@
+//! One pass: the tracer with one hook tier, all scenarios under it, and its end.
+
+use std::{fs, time::Duration};
+
+use anyhow::Result;
+use oomtrace_fixtures::Report;
+use serde_json::Value;
+
+use crate::{
+    check::{self, Differences, Slack},
+    cli::Options,
+    death, fixture,
+    output::{detail, say},
+    scenarios::{Expect, Scenario},
+    tally::{Outcome, Tally},
+    tracer::{Start, Tracer},
+};
+
+const STOP_LIMIT: Duration = Duration::from_secs(30);
+
+pub(crate) fn run(options: &Options, hooks: &str, scenarios: &[&Scenario], tally: &mut Tally) {
+    let (tracer, started) = match start(options, hooks) {
+        Ok(Start::Running(tracer, started)) => (tracer, started),
+        Ok(Start::Lacking(reason)) => {
+            let outcome = if options.require_hooks {
+                Outcome::Failed(reason)
+            } else {
+                Outcome::Skipped(reason)
+            };
+            tally.case(format_args!("started@{hooks}"), &outcome);
+            return;
+        }
+        Err(error) => {
+            let outcome = Outcome::Failed(format!("{error:#}"));
+            tally.case(format_args!("started@{hooks}"), &outcome);
+            return;
+        }
+    };
+    say(format_args!("[{hooks}] {started}"));
+    let differences = check_started(&started, hooks);
+    tally.case(format_args!("started@{hooks}"), &outcome_of(&differences));
+
+    let mut quiet = Vec::new();
+    for scenario in scenarios {
+        let outcome = match run_scenario(options, &tracer, scenario, &mut quiet) {
+            Ok(outcome) => outcome,
+            Err(error) => Outcome::Failed(format!("{error:#}")),
+        };
+        tally.case(format_args!("{}@{hooks}", scenario.name), &outcome);
+    }
+
+    let outcome = match stop(tracer, &quiet) {
+        Ok(problems) => outcome_of(&problems),
+        Err(error) => Outcome::Failed(format!("{error:#}")),
+    };
+    tally.case(format_args!("stopped@{hooks}"), &outcome);
+}
+
+fn start(options: &Options, hooks: &str) -> Result<Start> {
+    let record = match &options.record {
+        Some(folder) => {
+            fs::create_dir_all(folder)?;
+            Some(folder.join(format!("{hooks}.rec")))
+        }
+        None => None,
+    };
+    Tracer::start(options, hooks, record.as_deref())
+}
+
+fn check_started(started: &Value, hooks: &str) -> Vec<String> {
+    let mut differences = Differences::default();
+    differences.expect(started, "/schema", 1);
+    if hooks == "auto" {
+        differences.one_of(started, "/hooks/oom", &["fentry", "kprobe", "tracepoint"]);
+    } else {
+        differences.expect(started, "/hooks/oom", hooks);
+    }
+    for path in ["/version", "/kernel"] {
+        if !started.pointer(path).is_some_and(Value::is_string) {
+            differences.add(format!("{path} is not there"));
+        }
+    }
+    differences.into_list()
+}
+
+fn run_scenario(
+    options: &Options,
+    tracer: &Tracer,
+    scenario: &Scenario,
+    quiet: &mut Vec<i32>,
+) -> Result<Outcome> {
+    let mark = tracer.mark();
+    let report = fixture::run(options, scenario.fixture, scenario.args)?;
+    if let Some(reason) = report.skipped {
+        return Ok(Outcome::Skipped(reason));
+    }
+    let differences = match &scenario.expect {
+        Expect::Death(wanted) => {
+            let limit = options.record_limit();
+            tracer.wait_for(mark, limit, |records| {
+                report
+                    .victims()
+                    .all(|victim| death::is_complete(records, victim.pid))
+            });
+            let slack = Slack {
+                ms: options.slack_ms(),
+            };
+            check_deaths(wanted, &report, &tracer.records(mark), slack)
+        }
+        Expect::NoDeath => {
+            quiet.extend(report.victims().map(|victim| victim.pid));
+            check_silence(options, tracer, &report, mark)?
+        }
+    };
+    if !differences.is_empty() {
+        explain(&report, &tracer.records(mark), &differences);
+    }
+    Ok(outcome_of(&differences))
+}
+
+/// Exactly one right death for each victim.
+fn check_deaths(
+    wanted: &check::Death,
+    report: &Report,
+    records: &[Value],
+    slack: Slack,
+) -> Vec<String> {
+    let mut all = Vec::new();
+    if report.victim.is_none() {
+        all.push("the fixture names no victim".to_owned());
+    }
+    if !died_of(report) {
+        all.push(format!("the victim ended with {:?}", report.status));
+    }
+    for victim in report.victims() {
+        let mut differences = Differences::default();
+        let one = death::the_one(records, victim.pid, &mut differences);
+        all.extend(differences.into_list());
+        match one {
+            Some(record) => all.extend(check::death(wanted, report, victim, record, slack)),
+            None => all.push(format!("no death of pid {} arrived", victim.pid)),
+        }
+    }
+    all
+}
+
+/// Whether the victim ended as the fixture was made for: by the signal that it sent,
+/// or with the status 137.
+fn died_of(report: &Report) -> bool {
+    let Some(status) = report.status else {
+        return false;
+    };
+    match report.signal {
+        Some(_) => status.signal == report.signal,
+        None => status.code == Some(137),
+    }
+}
+
+/// A death that comes after the fixture's, and none of the fixture's: what was to say
+/// about it would have been said.
+fn check_silence(
+    options: &Options,
+    tracer: &Tracer,
+    report: &Report,
+    mark: usize,
+) -> Result<Vec<String>> {
+    let sentinel = fixture::run(options, "app-kill", &[])?;
+    let arrived = tracer.wait_for(mark, options.record_limit(), |records| {
+        sentinel
+            .victims()
+            .all(|victim| death::is_complete(records, victim.pid))
+    });
+    let mut differences = Vec::new();
+    if !arrived {
+        differences.push("the death of the process killed next did not arrive".to_owned());
+    }
+    let records = tracer.records(mark);
+    for victim in report.victims() {
+        if !death::of(&records, victim.pid).is_empty() {
+            differences.push(format!("a death of pid {} was reported", victim.pid));
+        }
+    }
+    Ok(differences)
+}
+
+/// What is wrong with the whole of what the tracer said.
+fn stop(tracer: Tracer, quiet: &[i32]) -> Result<Vec<String>> {
+    tracer.signal(libc::SIGTERM);
+    let finished = tracer.wait(STOP_LIMIT)?;
+    let mut problems = finished.problems();
+    problems.extend(death::shared_ids(&finished.records));
+    for pid in quiet {
+        if !death::of(&finished.records, *pid).is_empty() {
+            problems.push(format!("a death of pid {pid} was reported late"));
+        }
+    }
+    Ok(problems)
+}
+
+fn explain(report: &Report, records: &[Value], differences: &[String]) {
+    for difference in differences {
+        detail(format_args!("differs: {difference}"));
+    }
+    detail(format_args!(
+        "report: {}",
+        serde_json::to_string(report).unwrap_or_default()
+    ));
+    for record in records {
+        detail(format_args!("record: {record}"));
+    }
+}
+
+fn outcome_of(problems: &[String]) -> Outcome {
+    if problems.is_empty() {
+        Outcome::Passed
+    } else {
+        Outcome::Failed(problems.join("; "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use oomtrace_fixtures::Status;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_tier_must_be_the_one_asked_for() {
+        let started = json!({"type": "started", "schema": 1, "version": "0.1.0",
+                             "kernel": "6.18", "hooks": {"oom": "kprobe"}});
+        assert_eq!(check_started(&started, "kprobe"), Vec::<String>::new());
+        assert_eq!(check_started(&started, "auto"), Vec::<String>::new());
+        assert_eq!(check_started(&started, "fentry").len(), 1);
+    }
+
+    #[test]
+    fn a_fixture_must_have_died_as_it_should() {
+        let status = |signal, code| Some(Status { signal, code });
+        let mut report = Report {
+            signal: Some(9),
+            status: status(Some(9), None),
+            ..Report::new("x")
+        };
+        assert!(died_of(&report));
+        report.status = status(None, Some(0));
+        assert!(!died_of(&report));
+        report.signal = None;
+        report.status = status(None, Some(137));
+        assert!(died_of(&report));
+        report.status = None;
+        assert!(!died_of(&report));
+    }
+}

@@ -1,0 +1,263 @@
+//! Programs that are started, watched and never left behind. What a program prints is
+//! read by threads, so that a full pipe stops nobody.
+
+use std::{
+    fmt, io,
+    io::{BufReader, Read},
+    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+/// What was printed so far, line by line, and whether more can come.
+#[derive(Debug, Default)]
+struct Printed {
+    stdout: Vec<String>,
+    stderr: Vec<String>,
+    open: u8,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    printed: Mutex<Printed>,
+    news: Condvar,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Printed> {
+        self.printed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A running program. It is ended when it goes out of scope.
+#[derive(Debug)]
+pub(crate) struct Program {
+    child: Child,
+    shared: Arc<Shared>,
+}
+
+/// How a program ended, with all it printed.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: Vec<String>,
+    pub(crate) stderr: Vec<String>,
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.status)?;
+        for line in &self.stdout {
+            writeln!(f, "stdout: {line}")?;
+        }
+        for line in &self.stderr {
+            writeln!(f, "stderr: {line}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Program {
+    /// Starts a program with no input and both outputs read.
+    pub(crate) fn start(command: &mut Command) -> Result<Self> {
+        Self::start_logged(command, |_| {})
+    }
+
+    /// As `start`; each line of standard error goes to `log` as it comes.
+    pub(crate) fn start_logged(command: &mut Command, log: fn(&str)) -> Result<Self> {
+        command.stdout(Stdio::piped());
+        let mut program = Self::spawn(command, log)?;
+        if let Some(stdout) = program.child.stdout.take() {
+            program.read(stdout, |printed| &mut printed.stdout, |_| {});
+        }
+        Ok(program)
+    }
+
+    /// As `start`, with standard output as the command has it.
+    pub(crate) fn start_with_stdout(command: &mut Command) -> Result<Self> {
+        Self::spawn(command, |_| {})
+    }
+
+    fn spawn(command: &mut Command, log: fn(&str)) -> Result<Self> {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("start {}", command.get_program().display()))?;
+        let stderr = child.stderr.take();
+        let program = Self {
+            child,
+            shared: Arc::default(),
+        };
+        if let Some(stderr) = stderr {
+            program.read(stderr, |printed| &mut printed.stderr, log);
+        }
+        Ok(program)
+    }
+
+    /// Runs a program to its end.
+    pub(crate) fn run(command: &mut Command, limit: Duration) -> Result<Ended> {
+        Self::start(command)?.wait(limit)
+    }
+
+    /// Standard output, where the command had a pipe for it and nobody reads it yet.
+    pub(crate) fn take_stdout(&mut self) -> Option<ChildStdout> {
+        self.child.stdout.take()
+    }
+
+    pub(crate) fn signal(&self, signal: i32) {
+        // SAFETY: kill(2) takes numbers only; the child is not reaped yet, so that its
+        // number is its own.
+        unsafe { libc::kill(self.child.id() as i32, signal) };
+    }
+
+    /// How many lines were printed on standard output so far.
+    pub(crate) fn stdout_len(&self) -> usize {
+        self.shared.lock().stdout.len()
+    }
+
+    /// The lines of standard output from a number on.
+    pub(crate) fn stdout_from(&self, from: usize) -> Vec<String> {
+        let printed = self.shared.lock();
+        printed.stdout.get(from..).unwrap_or_default().to_vec()
+    }
+
+    /// Waits until `wanted` finds what it looks for in the lines of standard output;
+    /// `None` when the time is up or no more lines will come.
+    pub(crate) fn wait_for<T>(
+        &self,
+        limit: Duration,
+        mut wanted: impl FnMut(&[String]) -> Option<T>,
+    ) -> Option<T> {
+        let deadline = Instant::now() + limit;
+        let mut printed = self.shared.lock();
+        loop {
+            if let Some(found) = wanted(&printed.stdout) {
+                return Some(found);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || printed.open == 0 {
+                return None;
+            }
+            printed = self
+                .shared
+                .news
+                .wait_timeout(printed, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+
+    /// Waits for the end of the program; past the limit it is killed, and an error.
+    pub(crate) fn wait(mut self, limit: Duration) -> Result<Ended> {
+        let deadline = Instant::now() + limit;
+        let status = loop {
+            match self.child.try_wait()? {
+                Some(status) => break status,
+                None if Instant::now() > deadline => {
+                    bail!("did not end within {} s", limit.as_secs())
+                }
+                None => thread::sleep(Duration::from_millis(5)),
+            }
+        };
+        // A grandchild may hold the pipes open for as long as it likes.
+        self.wait_for::<()>(Duration::from_secs(2), |_| None);
+        let mut printed = self.shared.lock();
+        Ok(Ended {
+            status,
+            stdout: std::mem::take(&mut printed.stdout),
+            stderr: std::mem::take(&mut printed.stderr),
+        })
+    }
+
+    fn read(
+        &self,
+        stream: impl Read + Send + 'static,
+        lines: fn(&mut Printed) -> &mut Vec<String>,
+        log: fn(&str),
+    ) {
+        self.shared.lock().open += 1;
+        let shared = Arc::clone(&self.shared);
+        thread::spawn(move || {
+            let mut stream = BufReader::new(stream);
+            while let Ok(Some(line)) = next_line(&mut stream) {
+                log(&line);
+                lines(&mut shared.lock()).push(line);
+                shared.news.notify_all();
+            }
+            shared.lock().open -= 1;
+            shared.news.notify_all();
+        });
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        if !matches!(self.child.try_wait(), Ok(Some(_))) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// A line without its end; what is not UTF-8 is replaced, so that a test sees it.
+fn next_line(stream: &mut impl io::BufRead) -> io::Result<Option<String>> {
+    let mut line = Vec::new();
+    if stream.read_until(b'\n', &mut line)? == 0 {
+        return Ok(None);
+    }
+    if line.last() == Some(&b'\n') {
+        line.pop();
+    }
+    Ok(Some(String::from_utf8_lossy(&line).into_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    fn sh(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[test]
+    fn both_outputs_are_kept() -> Result<()> {
+        let ended = Program::run(&mut sh("echo a; echo b >&2; printf c; exit 3"), LIMIT)?;
+        assert_eq!(ended.status.code(), Some(3));
+        assert_eq!(ended.stdout, ["a", "c"]);
+        assert_eq!(ended.stderr, ["b"]);
+        Ok(())
+    }
+
+    #[test]
+    fn waits_for_a_line_and_no_longer() -> Result<()> {
+        let program = Program::start(&mut sh("echo x; exec sleep 20"))?;
+        let found = program.wait_for(LIMIT, |lines| lines.first().cloned());
+        assert_eq!(found.as_deref(), Some("x"));
+        assert_eq!(program.stdout_from(1), Vec::<String>::new());
+        program.signal(libc::SIGTERM);
+        assert_eq!(program.wait(LIMIT)?.status.code(), None);
+        Ok(())
+    }
+
+    #[test]
+    fn a_program_that_hangs_is_an_error() -> Result<()> {
+        let program = Program::start(&mut sh("exec sleep 20"))?;
+        assert!(program.wait(Duration::from_millis(50)).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn nothing_more_to_come_ends_the_wait() -> Result<()> {
+        let program = Program::start(&mut sh("exit 0"))?;
+        assert_eq!(program.wait_for::<()>(LIMIT, |_| None), None);
+        Ok(())
+    }
+}

@@ -1,0 +1,53 @@
+//! What is run under the tracer, one table a group. A new scenario is a row; a new
+//! way to die is a fixture and a row.
+
+mod app;
+mod kernel;
+mod manual;
+mod oom;
+mod quiet;
+mod stop;
+
+use crate::check::Death;
+
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    pub(crate) fixture: &'static str,
+    pub(crate) args: &'static [&'static str],
+    pub(crate) expect: Expect,
+}
+
+pub(crate) enum Expect {
+    /// One such death for each victim of the fixture.
+    Death(Death),
+    /// Nothing to report.
+    NoDeath,
+}
+
+pub(crate) fn all() -> impl Iterator<Item = &'static Scenario> {
+    [
+        manual::SCENARIOS,
+        stop::SCENARIOS,
+        app::SCENARIOS,
+        kernel::SCENARIOS,
+        quiet::SCENARIOS,
+        // The node's own OOM comes last: what it takes along is nobody's test.
+        oom::SCENARIOS,
+    ]
+    .into_iter()
+    .flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_words() {
+        let names: BTreeSet<_> = all().map(|scenario| scenario.name).collect();
+        assert_eq!(names.len(), all().count());
+        assert!(names.iter().all(|name| !name.contains([' ', '@'])));
+    }
+}

@@ -1,0 +1,142 @@
+//! A running `oomtrace run --output json`: its records as they come, and its end.
+
+use std::{path::Path, process::Command, time::Duration};
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+
+use crate::{
+    cli::Options,
+    output::say,
+    run::{Ended, Program},
+};
+
+/// From start to every hook attached; an emulated CPU is ten times as slow.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// The exit status for privileges or kernel features that are lacking.
+pub(crate) const EXIT_LACKING: i32 = 77;
+
+pub(crate) struct Tracer {
+    program: Program,
+}
+
+pub(crate) enum Start {
+    /// With the `started` record.
+    Running(Tracer, Value),
+    /// This kernel or these privileges do not allow it: the tracer's own words.
+    Lacking(String),
+}
+
+impl Tracer {
+    pub(crate) fn start(options: &Options, hooks: &str, record: Option<&Path>) -> Result<Start> {
+        let mut command = Command::new(&options.tracer);
+        command.args(["run", "--output", "json", "--hooks", hooks]);
+        if let Some(path) = record {
+            command.arg("--record").arg(path);
+        }
+        let program = Program::start_logged(&mut command, |line| {
+            say(format_args!("[oomtrace] {line}"));
+        })?;
+        let first = program.wait_for(START_LIMIT, |lines| lines.first().cloned());
+        let Some(first) = first else {
+            let ended = program
+                .wait(Duration::from_secs(5))
+                .context("the tracer printed no record")?;
+            if ended.status.code() == Some(EXIT_LACKING) {
+                return Ok(Start::Lacking(ended.stderr.join("\n")));
+            }
+            bail!("the tracer ended before it had started: {ended}");
+        };
+        let started: Value = serde_json::from_str(&first)
+            .with_context(|| format!("the tracer's first line: {first}"))?;
+        if started["type"] != "started" {
+            bail!("the tracer's first record is not `started`: {first}");
+        }
+        Ok(Start::Running(Self { program }, started))
+    }
+
+    /// Where the records of what happens from now on begin.
+    pub(crate) fn mark(&self) -> usize {
+        self.program.stdout_len()
+    }
+
+    /// The records from a mark on, so far.
+    pub(crate) fn records(&self, mark: usize) -> Vec<Value> {
+        parse(&self.program.stdout_from(mark)).0
+    }
+
+    /// Waits until the records from a mark on are what is wanted.
+    pub(crate) fn wait_for(
+        &self,
+        mark: usize,
+        limit: Duration,
+        wanted: impl Fn(&[Value]) -> bool,
+    ) -> bool {
+        let found = self.program.wait_for(limit, |lines| {
+            let lines = lines.get(mark..).unwrap_or_default();
+            wanted(&parse(lines).0).then_some(())
+        });
+        found.is_some()
+    }
+
+    pub(crate) fn signal(&self, signal: i32) {
+        self.program.signal(signal);
+    }
+
+    /// Waits for the end of the tracer.
+    pub(crate) fn wait(self, limit: Duration) -> Result<Finished> {
+        let ended = self.program.wait(limit).context("the tracer")?;
+        let (records, garbage) = parse(&ended.stdout);
+        Ok(Finished {
+            records,
+            garbage,
+            ended,
+        })
+    }
+}
+
+/// All that a tracer has said.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) records: Vec<Value>,
+    /// Lines of standard output that are not JSON objects.
+    pub(crate) garbage: Vec<String>,
+    pub(crate) ended: Ended,
+}
+
+impl Finished {
+    /// What is wrong with how the tracer ended: it should say `stopped` last, have
+    /// lost nothing and exit with 0.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if self.ended.status.code() != Some(0) {
+            problems.push(format!("the tracer ended with {}", self.ended.status));
+        }
+        for line in &self.garbage {
+            problems.push(format!("not a JSON object: {line}"));
+        }
+        for gap in self.records.iter().filter(|record| record["type"] == "gap") {
+            problems.push(format!("events were lost: {gap}"));
+        }
+        match self.records.last() {
+            Some(last) if last["type"] == "stopped" => {}
+            Some(last) => problems.push(format!("the last record is not `stopped`: {last}")),
+            None => problems.push("no record at all".into()),
+        }
+        problems
+    }
+}
+
+/// JSON objects, and the lines that are none.
+pub(crate) fn parse(lines: &[String]) -> (Vec<Value>, Vec<String>) {
+    let mut records = Vec::new();
+    let mut garbage = Vec::new();
+    for line in lines {
+        match serde_json::from_str::<Value>(line) {
+            Ok(record) if record.is_object() => records.push(record),
+            _ => garbage.push(line.clone()),
+        }
+    }
+    (records, garbage)
+}

@@ -1,0 +1,69 @@
+//! `cargo xtask`: what builds, packs and tests oomtrace.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `cli` | what the user typed |
+//! | `project` | where things are: the source tree, the target folder, the cache |
+//! | `pins` | the versions in `pins.toml` |
+//! | `command` | running other programs, free of the outer cargo's environment |
+//! | `setup`, `toolchain`, `linker`, `packages` | installing what is pinned or needed, only where it lacks |
+//! | `compile`, `dist` | the static binary, and the archive around it |
+//! | `cases` | the result protocol of the scenarios, and adding results up |
+//! | `vm` | Debian's kernels under QEMU |
+//! | `test` | everything that must pass |
+//!
+//! It starts with any Rust from 1.85 on, and does the work with the pinned toolchains.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a developer's tool: its results go to stdout, its progress to stderr"
+)]
+
+mod cases;
+mod cli;
+mod command;
+mod compile;
+mod dist;
+mod linker;
+mod packages;
+mod pins;
+mod project;
+mod setup;
+mod test;
+mod toolchain;
+mod vm;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser as _;
+
+use crate::{cli::Task, project::Project};
+
+fn main() -> ExitCode {
+    let task = cli::Cli::parse().task;
+    match run(&task) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: &Task) -> Result<ExitCode> {
+    let project = Project::find()?;
+    match task {
+        Task::Setup => setup::run(&project).map(|_| ExitCode::SUCCESS),
+        Task::Build(args) => {
+            let tools = setup::run(&project)?;
+            let binary = compile::tracer(&project, &tools, args, false)?;
+            println!("{}", binary.display());
+            Ok(ExitCode::SUCCESS)
+        }
+        Task::Run(args) => compile::run(&project, args),
+        Task::Dist => dist::run(&project).map(|()| ExitCode::SUCCESS),
+        Task::Vm(args) => vm::run(&project, args),
+        Task::Test(args) => test::run(&project, args),
+    }
+}
