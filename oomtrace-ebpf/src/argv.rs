@@ -29,8 +29,8 @@ unsafe fn read_user<const MASK: u32>(to: *mut u8, from: u64, len: usize) -> usiz
 
 /// Appends the current task's arguments. One that is exiting has no memory to read them
 /// from, and then no section is written.
-#[inline(always)]
-pub(crate) fn put_current(record: &mut Record, who: u16, task: Address) {
+#[inline(never)]
+pub(crate) fn put_current(record: Record, who: u16, task: Address) {
     let Some(mm) = follow!(task, task_mm) else {
         return;
     };

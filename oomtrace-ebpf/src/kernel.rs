@@ -53,6 +53,21 @@ macro_rules! follow {
 }
 pub(crate) use follow;
 
+/// The pointer at the end of a chain of fields; null where any of it is null or cannot be
+/// read. Unlike [`follow`] it has no branch for the verifier to follow both ways.
+macro_rules! chase {
+    ($base:expr $(, $name:ident)+) => {{
+        let address: $crate::kernel::Address = $base;
+        $(let address = {
+            let mut next: $crate::kernel::Address = core::ptr::null();
+            $crate::kernel::fetch(&mut next, address, $crate::kernel::offset!($name));
+            next
+        };)+
+        address
+    }};
+}
+pub(crate) use chase;
+
 /// An address in the kernel. Never dereferenced, only ever read through helpers.
 pub(crate) type Address = *const u8;
 
@@ -62,6 +77,23 @@ pub(crate) fn read<T: Copy>(base: Address, offset: Option<usize>) -> Option<T> {
     let offset = offset?;
     // SAFETY: the helper checks the address and fails on one that cannot be read.
     unsafe { bpf_probe_read_kernel(base.wrapping_add(offset).cast::<T>()) }.ok()
+}
+
+/// Reads a field of the struct at `base` straight into `to`: all ones if it could be read,
+/// all zeros if not. There is no branch in it for the verifier to follow both ways.
+#[inline(always)]
+pub(crate) fn fetch<T>(to: &mut T, base: Address, offset: Option<usize>) -> u64 {
+    let Some(offset) = offset else { return 0 };
+    // SAFETY: `to` is as long as said; the helper checks the source.
+    let result = unsafe {
+        generated::bpf_probe_read_kernel(
+            core::ptr::from_mut(to).cast(),
+            size_of::<T>() as u32,
+            base.wrapping_add(offset).cast(),
+        )
+    };
+    // 0, or an error below 0: the sign, spread over all bits.
+    !(result >> 63) as u64
 }
 
 /// Copies `len` bytes from the kernel to `to`; false if they cannot be read.

@@ -4,13 +4,13 @@ use aya_ebpf::helpers::generated;
 use oomtrace_common::wire::{MAX_CGROUP_NAMES, MAX_EXE_NAMES, MAX_NAME_BYTES, tag, who};
 
 use crate::{
-    kernel::{Address, follow, offset},
+    kernel::{Address, chase, follow, offset},
     record::Record,
 };
 
 /// Appends one NUL-terminated name; false if it cannot be read or there is no room.
 #[inline(always)]
-fn put_name(record: &mut Record, name: Address) -> bool {
+fn put_name(record: Record, name: Address) -> bool {
     let Some(room) = record.room(MAX_NAME_BYTES) else {
         return false;
     };
@@ -27,8 +27,8 @@ fn put_name(record: &mut Record, name: Address) -> bool {
 
 /// Appends the names of the path of a process's executable, the file's own first, up
 /// through the mounts to the root that the kernel sees for it.
-#[inline(always)]
-pub(crate) fn put_exe(record: &mut Record, who: u16, task: Address) {
+#[inline(never)]
+pub(crate) fn put_exe(record: Record, who: u16, task: Address) {
     let Some(file) = follow!(task, task_mm).and_then(|mm| follow!(mm, mm_exe_file)) else {
         return;
     };
@@ -74,8 +74,8 @@ pub(crate) fn put_exe(record: &mut Record, who: u16, task: Address) {
 }
 
 /// Appends the names of a cgroup's path, its own first.
-#[inline(always)]
-pub(crate) fn put_cgroup(record: &mut Record, tag: u16, who: u16, cgroup: Address) {
+#[inline(never)]
+pub(crate) fn put_cgroup(record: Record, tag: u16, who: u16, cgroup: Address) {
     let Some(mut node) = follow!(cgroup, cgroup_kernfs) else {
         return;
     };
@@ -101,26 +101,22 @@ pub(crate) fn put_cgroup(record: &mut Record, tag: u16, who: u16, cgroup: Addres
 /// Appends a task's cgroups: that of the memory controller, and that of the v2 hierarchy
 /// where it is another one.
 #[inline(always)]
-pub(crate) fn put_cgroups(record: &mut Record, who: u16, task: Address) {
-    let Some(set) = follow!(task, task_cgroups) else {
-        return;
-    };
-    let memory = follow!(set, css_set_memory).and_then(|css| follow!(css, css_cgroup));
-    let unified = follow!(set, css_set_default);
-    if let Some(cgroup) = memory {
-        put_cgroup(record, tag::MEMORY_CGROUP, who, cgroup);
-    }
-    if let Some(cgroup) = unified
-        && memory != unified
-    {
-        put_cgroup(record, tag::UNIFIED_CGROUP, who, cgroup);
+pub(crate) fn put_cgroups(record: Record, who: u16, task: Address) {
+    let memory = chase!(task, task_cgroups, css_set_memory, css_cgroup);
+    let unified = chase!(task, task_cgroups, css_set_default);
+    put_cgroup(record, tag::MEMORY_CGROUP, who, memory);
+    if memory != unified {
+        put_cgroup(record, tag::UNIFIED_CGROUP, who, unified);
     }
 }
 
 /// Appends the path of the cgroup of a memory controller's state.
 #[inline(always)]
-pub(crate) fn put_limit_cgroup(record: &mut Record, css: Address) {
-    if let Some(cgroup) = follow!(css, css_cgroup) {
-        put_cgroup(record, tag::MEMORY_CGROUP, who::LIMIT, cgroup);
-    }
+pub(crate) fn put_limit_cgroup(record: Record, css: Address) {
+    put_cgroup(
+        record,
+        tag::MEMORY_CGROUP,
+        who::LIMIT,
+        chase!(css, css_cgroup),
+    );
 }

@@ -48,17 +48,18 @@ static ROUND: Array<u64> = Array::with_max_entries(1, 0);
 /// just a number to the verifier, so that paths which differ in nothing but that number
 /// are one path to it. Kept in a register, each of them would be verified by itself, which
 /// ends beyond a million instructions.
-pub(crate) struct Record {
-    base: *mut u8,
-    kind: u16,
-}
+#[derive(Clone, Copy)]
+pub(crate) struct Record(*mut u8);
 
 impl Record {
     /// Starts a record of a kind, with room for its body, which is returned zeroed.
     #[inline(always)]
-    pub(crate) fn begin<B>(scratch: &PerCpuArray<Scratch>, kind: u16) -> Option<(Self, &mut B)> {
+    pub(crate) fn begin<B>(
+        scratch: &PerCpuArray<Scratch>,
+        kind: u16,
+    ) -> Option<(Self, &'static mut B)> {
         let base = scratch.get_ptr_mut(0)?.cast::<u8>();
-        let record = Self { base, kind };
+        let record = Self(base);
         // SAFETY: the scratch is larger than a header and a body, aligned, and this
         // processor's own for as long as the program runs.
         let body = unsafe {
@@ -80,38 +81,38 @@ impl Record {
 
     /// How many bytes there are so far.
     #[inline(always)]
-    fn at(&self) -> usize {
+    fn at(self) -> usize {
         // SAFETY: within the scratch; volatile, so that it is read from the map each time.
-        unsafe { (&raw const (*self.base.cast::<Scratch>()).at).read_volatile() as usize }
+        unsafe { (&raw const (*self.0.cast::<Scratch>()).at).read_volatile() as usize }
     }
 
     #[inline(always)]
-    fn set_at(&self, at: usize) {
+    fn set_at(self, at: usize) {
         // SAFETY: as above.
-        unsafe { (&raw mut (*self.base.cast::<Scratch>()).at).write_volatile(at as u64) };
+        unsafe { (&raw mut (*self.0.cast::<Scratch>()).at).write_volatile(at as u64) };
     }
 
     /// Where `len` bytes may be written now; at most `SPARE_BYTES`.
     #[inline(always)]
-    pub(crate) fn room(&self, len: usize) -> Option<*mut u8> {
+    pub(crate) fn room(self, len: usize) -> Option<*mut u8> {
         let at = self.at();
         if at + len > MAX_RECORD_BYTES {
             return None;
         }
         // SAFETY: within the scratch, by the mask.
-        Some(unsafe { self.base.add(bounded::<MASK>(at)) })
+        Some(unsafe { self.0.add(bounded::<MASK>(at)) })
     }
 
     /// Notes that `len` bytes were written.
     #[inline(always)]
-    pub(crate) fn advance(&mut self, len: usize) {
+    pub(crate) fn advance(self, len: usize) {
         self.set_at(self.at() + len);
     }
 
     /// Opens a section; [`Record::end`] closes it. None is open meanwhile.
     #[inline(always)]
     #[must_use]
-    pub(crate) fn section(&mut self, tag: u16, who: u16) -> bool {
+    pub(crate) fn section(self, tag: u16, who: u16) -> bool {
         let Some(room) = self.room(size_of::<SectionHeader>()) else {
             return false;
         };
@@ -119,7 +120,7 @@ impl Record {
         unsafe {
             room.cast::<SectionHeader>()
                 .write(SectionHeader { tag, who, len: 0 });
-            let section = &raw mut (*self.base.cast::<Scratch>()).section;
+            let section = &raw mut (*self.0.cast::<Scratch>()).section;
             section.write_volatile(self.at() as u64);
         }
         self.advance(size_of::<SectionHeader>());
@@ -128,16 +129,13 @@ impl Record {
 
     /// Closes the open section: notes its length, pads it.
     #[inline(always)]
-    pub(crate) fn end(&mut self) {
+    pub(crate) fn end(self) {
         let at = self.at();
         // SAFETY: the header lies within the scratch, by the mask.
         unsafe {
-            let section = &raw const (*self.base.cast::<Scratch>()).section;
+            let section = &raw const (*self.0.cast::<Scratch>()).section;
             let start = section.read_volatile() as usize;
-            let header = self
-                .base
-                .add(bounded::<MASK>(start))
-                .cast::<SectionHeader>();
+            let header = self.0.add(bounded::<MASK>(start)).cast::<SectionHeader>();
             (*header).len = (at - start - size_of::<SectionHeader>()) as u32;
         }
         self.set_at((at + (ALIGN - 1)) & !(ALIGN - 1));
@@ -145,7 +143,7 @@ impl Record {
 
     /// A section of one `T`, zeroed, to be filled in place.
     #[inline(always)]
-    pub(crate) fn put<T>(&mut self, tag: u16, who: u16) -> Option<&mut T> {
+    pub(crate) fn put<T>(self, tag: u16, who: u16) -> Option<&'static mut T> {
         let header = self
             .room(size_of::<SectionHeader>() + size_of::<T>())?
             .cast::<SectionHeader>();
@@ -171,16 +169,17 @@ impl Record {
         // SAFETY: `base` starts with a header, see `begin`; `len` bytes of the scratch are
         // initialised (map memory always is).
         let result = unsafe {
-            (*self.base.cast::<RecordHeader>()).len = len as u32;
+            (*self.0.cast::<RecordHeader>()).len = len as u32;
             generated::bpf_ringbuf_output(
                 (&raw const EVENTS).cast_mut().cast(),
-                self.base.cast(),
+                self.0.cast(),
                 bounded::<MASK>(len) as u64,
                 0,
             )
         };
         if result != 0 {
-            lost(self.kind);
+            // SAFETY: as above.
+            lost(unsafe { (*self.0.cast::<RecordHeader>()).kind });
         }
     }
 }

@@ -145,7 +145,7 @@ fn fill_sender(to: &mut StopSender, key: &GroupKey, current: Address, leader: Ad
 
 /// Appends what was asked of the thread group `key`.
 #[inline(always)]
-pub(crate) fn put(record: &mut Record, key: &GroupKey) {
+pub(crate) fn put(record: Record, key: &GroupKey) {
     let Some(slots) = STOPS.get_ptr(key) else {
         return;
     };

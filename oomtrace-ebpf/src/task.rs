@@ -6,7 +6,7 @@ use oomtrace_common::{
 };
 
 use crate::{
-    kernel::{self, Address, fact, follow, get, offset},
+    kernel::{self, Address, fact, fetch, follow, get, offset},
     record::Record,
 };
 
@@ -69,8 +69,15 @@ pub(crate) fn comm(task: Address, to: &mut [u8; COMM_BYTES]) -> bool {
     unsafe { kernel::copy(to.as_mut_ptr(), COMM_BYTES, task, name) }
 }
 
-/// Writes a value, and its bit where there is one.
+/// Reads a field straight into the facts, and sets its bit if that worked.
 macro_rules! fill {
+    ($facts:ident.$field:ident, $bit:ident, $base:expr, $name:ident) => {
+        $facts.present |= present::$bit & fetch(&mut $facts.$field, $base, offset!($name))
+    };
+}
+
+/// Sets a field, and its bit, where there is a value.
+macro_rules! set {
     ($facts:ident.$field:ident, $bit:ident, $value:expr) => {
         if let Some(value) = $value {
             $facts.$field = value;
@@ -80,32 +87,29 @@ macro_rules! fill {
 }
 
 /// Appends the facts of `task`; `leader` leads its thread group.
-#[inline(always)]
-pub(crate) fn put_facts(record: &mut Record, who: u16, task: Address, leader: Address) {
+#[inline(never)]
+pub(crate) fn put_facts(record: Record, who: u16, task: Address, leader: Address) {
     let Some(facts) = record.put::<TaskFacts>(tag::TASK, who) else {
         return;
     };
-    fill!(
-        facts.start_ns,
-        START,
-        get!(leader, task_start_boottime, u64)
-    );
-    facts.tgid = get!(task, task_tgid, u32).unwrap_or(0);
-    facts.tid = get!(task, task_pid, u32).unwrap_or(0);
-    fill!(facts.flags, FLAGS, get!(task, task_flags, u32));
-    fill!(facts.exit_code, EXIT_CODE, get!(task, task_exit_code, i32));
+    fill!(facts.start_ns, START, leader, task_start_boottime);
+    fetch(&mut facts.tgid, task, offset!(task_tgid));
+    fetch(&mut facts.tid, task, offset!(task_pid));
+    fill!(facts.flags, FLAGS, task, task_flags);
+    fill!(facts.exit_code, EXIT_CODE, task, task_exit_code);
     fill!(
         facts.leader_exit_code,
         LEADER_EXIT_CODE,
-        get!(leader, task_exit_code, i32)
+        leader,
+        task_exit_code
     );
-    fill!(facts.login_uid, LOGIN_UID, get!(task, task_loginuid, u32));
-    fill!(facts.uid, UID, uid(task));
-    if comm(task, &mut facts.comm) {
-        facts.present |= present::COMM;
+    fill!(facts.login_uid, LOGIN_UID, task, task_loginuid);
+    fill!(facts.comm, COMM, task, task_comm);
+    if let Some(cred) = follow!(task, task_cred) {
+        fill!(facts.uid, UID, cred, cred_uid);
     }
     if let Some(parent) = follow!(leader, task_real_parent) {
-        fill!(facts.ppid, PARENT, get!(parent, task_tgid, u32));
+        fill!(facts.ppid, PARENT, parent, task_tgid);
     }
     if let Some(signal) = follow!(task, task_signal) {
         put_signal_facts(facts, signal);
@@ -118,24 +122,21 @@ pub(crate) fn put_facts(record: &mut Record, who: u16, task: Address, leader: Ad
 
 #[inline(always)]
 fn put_signal_facts(facts: &mut TaskFacts, signal: Address) {
-    fill!(
-        facts.signal_flags,
-        SIGNAL_FLAGS,
-        get!(signal, signal_flags, u32)
-    );
+    fill!(facts.signal_flags, SIGNAL_FLAGS, signal, signal_flags);
     fill!(
         facts.group_exit_code,
         GROUP_EXIT_CODE,
-        get!(signal, signal_group_exit_code, i32)
+        signal,
+        signal_group_exit_code
     );
-    fill!(facts.live, LIVE, get!(signal, signal_live, i32));
-    fill!(
+    fill!(facts.live, LIVE, signal, signal_live);
+    set!(
         facts.oom_score_adj,
         OOM_SCORE_ADJ,
         get!(signal, signal_oom_score_adj, i16).map(i32::from)
     );
-    fill!(facts.pgid, PGID, pgid(signal));
-    fill!(facts.sid, SID, sid(signal));
+    set!(facts.pgid, PGID, pgid(signal));
+    set!(facts.sid, SID, sid(signal));
     if tty(signal, &mut facts.tty) {
         facts.present |= present::TTY;
     }
@@ -149,7 +150,7 @@ fn put_signal_facts(facts: &mut TaskFacts, signal: Address) {
     {
         let at = numbers + nr + (level as usize).wrapping_mul(fact!(upid_size) as usize);
         facts.ns_level = level;
-        fill!(facts.ns_tgid, NS_PID, kernel::read::<u32>(pid, Some(at)));
+        facts.present |= present::NS_PID & fetch(&mut facts.ns_tgid, pid, Some(at));
     }
 }
 
@@ -163,19 +164,12 @@ fn core_dump(facts: &mut TaskFacts, core_state: Address) {
 
 #[inline(always)]
 fn put_memory_facts(facts: &mut TaskFacts, mm: Address) {
-    if let Some(anon) = get!(mm, mm_rss_anon, i64) {
-        facts.rss_anon_pages = anon;
-        facts.rss_file_pages = get!(mm, mm_rss_file, i64).unwrap_or(0);
-        facts.rss_shmem_pages = get!(mm, mm_rss_shmem, i64).unwrap_or(0);
-        facts.swap_pages = get!(mm, mm_rss_swap, i64).unwrap_or(0);
-        facts.present |= present::RSS;
-    }
-    fill!(facts.total_vm_pages, TOTAL_VM, get!(mm, mm_total_vm, u64));
-    fill!(
-        facts.page_tables_bytes,
-        PAGE_TABLES,
-        get!(mm, mm_pgtables_bytes, i64)
-    );
+    fill!(facts.rss_anon_pages, RSS, mm, mm_rss_anon);
+    fetch(&mut facts.rss_file_pages, mm, offset!(mm_rss_file));
+    fetch(&mut facts.rss_shmem_pages, mm, offset!(mm_rss_shmem));
+    fetch(&mut facts.swap_pages, mm, offset!(mm_rss_swap));
+    fill!(facts.total_vm_pages, TOTAL_VM, mm, mm_total_vm);
+    fill!(facts.page_tables_bytes, PAGE_TABLES, mm, mm_pgtables_bytes);
     if let Some(core_state) = get!(mm, mm_core_state, Address) {
         core_dump(facts, core_state);
     }
@@ -184,13 +178,15 @@ fn put_memory_facts(facts: &mut TaskFacts, mm: Address) {
 /// Fills in one ancestor, given its leader; false if it cannot be read.
 #[inline(always)]
 pub(crate) fn fill_ancestor(ancestor: &mut Ancestor, leader: Address) -> bool {
-    let Some(tgid) = get!(leader, task_tgid, u32) else {
-        return false;
-    };
-    ancestor.tgid = tgid;
-    ancestor.start_ns = get!(leader, task_start_boottime, u64).unwrap_or(0);
-    ancestor.uid = uid(leader).unwrap_or(u32::MAX);
-    comm(leader, &mut ancestor.comm)
+    let known = fetch(&mut ancestor.tgid, leader, offset!(task_tgid));
+    fetch(&mut ancestor.start_ns, leader, offset!(task_start_boottime));
+    fetch(&mut ancestor.comm, leader, offset!(task_comm));
+    let mut cred: Address = core::ptr::null();
+    fetch(&mut cred, leader, offset!(task_cred));
+    // All ones stand for "not known".
+    let uid = fetch(&mut ancestor.uid, cred, offset!(cred_uid));
+    ancestor.uid |= !uid as u32;
+    known != 0
 }
 
 /// The leader of the parent's thread group; `None` at the top (the idle task is no parent).
@@ -204,8 +200,8 @@ pub(crate) fn parent(leader: Address) -> Option<Address> {
 }
 
 /// Appends the ancestors of `leader`, its parent first.
-#[inline(always)]
-pub(crate) fn put_ancestry(record: &mut Record, who: u16, leader: Address) {
+#[inline(never)]
+pub(crate) fn put_ancestry(record: Record, who: u16, leader: Address) {
     if !record.section(tag::ANCESTRY, who) {
         return;
     }

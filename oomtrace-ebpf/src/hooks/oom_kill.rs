@@ -53,7 +53,7 @@ macro_rules! fill {
 
 #[inline(always)]
 fn try_capture(oc: Address) -> Option<()> {
-    let (mut record, body) = Record::begin::<OomKillBody>(&OOM_SCRATCH, kind::OOM_KILL)?;
+    let (record, body) = Record::begin::<OomKillBody>(&OOM_SCRATCH, kind::OOM_KILL)?;
     body.sender_tid = bpf_get_current_pid_tgid() as u32;
     fill!(body.points, POINTS, get!(oc, oom_chosen_points, i64));
     fill!(
@@ -76,8 +76,8 @@ fn try_capture(oc: Address) -> Option<()> {
     }
     if let (Some(memcg), Some(css)) = (memcg.filter(|memcg| !memcg.is_null()), offset!(memcg_css)) {
         let css = memcg.wrapping_add(css);
-        memcg::put_chain(&mut record, who::LIMIT, css, memcg::unified_root(current()));
-        names::put_limit_cgroup(&mut record, css);
+        memcg::put_chain(record, who::LIMIT, css, memcg::unified_root(current()));
+        names::put_limit_cgroup(record, css);
     }
     record.submit();
     Some(())

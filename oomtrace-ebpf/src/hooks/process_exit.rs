@@ -61,16 +61,16 @@ fn try_exit(ctx: &RawTracePointContext) -> Option<()> {
     if code & 0x7f != SIGKILL && code & 0xff00 != STATUS_137 && KILLED.get_ptr(&key).is_none() {
         return None;
     }
-    let Some((mut record, body)) = Record::begin::<ExitBody>(&EXIT_SCRATCH, kind::EXIT) else {
+    let Some((record, body)) = Record::begin::<ExitBody>(&EXIT_SCRATCH, kind::EXIT) else {
         lost(kind::EXIT);
         return None;
     };
     body.tid = get!(task, task_pid, u32).unwrap_or(0);
     body.exact = u32::from(exact);
-    task::put_facts(&mut record, who::VICTIM, leader, leader);
-    task::put_ancestry(&mut record, who::VICTIM, leader);
-    names::put_exe(&mut record, who::VICTIM, task);
-    names::put_cgroups(&mut record, who::VICTIM, task);
+    task::put_facts(record, who::VICTIM, leader, leader);
+    task::put_ancestry(record, who::VICTIM, leader);
+    names::put_exe(record, who::VICTIM, task);
+    names::put_cgroups(record, who::VICTIM, task);
     record.submit();
     Some(())
 }

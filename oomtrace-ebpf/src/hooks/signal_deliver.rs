@@ -48,12 +48,12 @@ fn try_image() -> Option<()> {
         }
         (*killed).image_sent = 1;
     }
-    let Some((mut record, _)) = Record::begin::<()>(&IMG_SCRATCH, kind::IMAGE) else {
+    let Some((record, _)) = Record::begin::<()>(&IMG_SCRATCH, kind::IMAGE) else {
         lost(kind::IMAGE);
         return None;
     };
-    task::put_facts(&mut record, who::VICTIM, leader, leader);
-    argv::put_current(&mut record, who::VICTIM, victim);
+    task::put_facts(record, who::VICTIM, leader, leader);
+    argv::put_current(record, who::VICTIM, victim);
     record.submit();
     Some(())
 }

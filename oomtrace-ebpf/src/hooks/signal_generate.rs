@@ -73,7 +73,7 @@ fn try_sigkill(ctx: &RawTracePointContext) -> Option<()> {
     let sender = current();
     let sender_leader = task::leader(sender);
 
-    let (mut record, body) = Record::begin::<SigkillBody>(&SIG_SCRATCH, kind::SIGKILL)?;
+    let (record, body) = Record::begin::<SigkillBody>(&SIG_SCRATCH, kind::SIGKILL)?;
     body.result = ctx.arg(4);
     body.group = ctx.arg(3);
     body.info_kind = match info as u64 {
@@ -84,32 +84,32 @@ fn try_sigkill(ctx: &RawTracePointContext) -> Option<()> {
     if body.info_kind == info_kind::POINTER {
         body.code = get!(info, siginfo_code, i32).unwrap_or(0);
     }
-    let from_kernel = body.info_kind == info_kind::PRIV;
 
-    put_stack(&mut record, ctx);
-    task::put_facts(&mut record, who::SENDER, sender, sender_leader);
-    task::put_facts(&mut record, who::VICTIM, victim_leader, victim_leader);
-    task::put_ancestry(&mut record, who::SENDER, sender_leader);
-    task::put_ancestry(&mut record, who::VICTIM, victim_leader);
+    put_stack(record, ctx);
+    task::put_facts(record, who::SENDER, sender, sender_leader);
+    task::put_facts(record, who::VICTIM, victim_leader, victim_leader);
+    task::put_ancestry(record, who::SENDER, sender_leader);
+    task::put_ancestry(record, who::VICTIM, victim_leader);
 
     let unified = memcg::unified_root(victim);
-    if let Some(css) = memcg::css_of(victim) {
-        memcg::put_chain(&mut record, who::VICTIM, css, unified);
-    }
+    memcg::put_chain(record, who::VICTIM, memcg::css_of(victim), unified);
     // Only the OOM killer and a few others of the kernel's own send this way: then the
-    // sender may be the trigger, whose limit it may have been.
-    if from_kernel && let Some(css) = memcg::css_of(sender) {
-        memcg::put_chain(&mut record, who::SENDER, css, unified);
+    // sender may be the trigger, whose limit it may have been. Asked of the record and not
+    // of the argument: what the verifier knows of it, it would carry through all the rest.
+    // SAFETY: a valid reference; volatile, so that it is read from the map.
+    let info_kind = unsafe { (&raw const body.info_kind).read_volatile() };
+    if info_kind == info_kind::PRIV {
+        memcg::put_chain(record, who::SENDER, memcg::css_of(sender), unified);
     }
     if let Some(key) = task::group_key(victim_leader) {
         note_killed(&key);
-        stops::put(&mut record, &key);
+        stops::put(record, &key);
     }
-    argv::put_current(&mut record, who::SENDER, sender);
-    names::put_exe(&mut record, who::SENDER, sender);
-    names::put_exe(&mut record, who::VICTIM, victim);
-    names::put_cgroups(&mut record, who::SENDER, sender);
-    names::put_cgroups(&mut record, who::VICTIM, victim);
+    argv::put_current(record, who::SENDER, sender);
+    names::put_exe(record, who::SENDER, sender);
+    names::put_exe(record, who::VICTIM, victim);
+    names::put_cgroups(record, who::SENDER, sender);
+    names::put_cgroups(record, who::VICTIM, victim);
     record.submit();
     Some(())
 }
@@ -122,7 +122,7 @@ fn note_killed(key: &GroupKey) {
 }
 
 #[inline(always)]
-fn put_stack(record: &mut Record, ctx: &RawTracePointContext) {
+fn put_stack(record: Record, ctx: &RawTracePointContext) {
     const BYTES: usize = MAX_FRAMES * size_of::<u64>();
     if !record.section(tag::STACK, who::EVENT) {
         return;

@@ -88,7 +88,6 @@ impl Live {
             .record
             .as_ref()
             .map(|path| {
-                
                 File::create(path)
                     .and_then(|file| Writer::new(BufWriter::new(file)))
                     .with_context(|| format!("{} cannot be written", path.display()))

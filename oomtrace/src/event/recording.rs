@@ -235,8 +235,8 @@ mod tests {
     fn every_cut_is_noticed() {
         let whole = written();
         for len in 0..whole.len() {
-            let read = Reader::new(&whole[..len])
-                .and_then(Iterator::collect::<Result<Vec<Entry>, _>>);
+            let read =
+                Reader::new(&whole[..len]).and_then(Iterator::collect::<Result<Vec<Entry>, _>>);
             assert!(read.is_err(), "a cut at {len} went unnoticed");
         }
     }

@@ -123,7 +123,8 @@ impl Probe {
             .then(|| EbpfLogger::init(&mut ebpf))
             .transpose()
             .map_err(|error| ProbeError::Internal(format!("aya-log: {error}")))?;
-        let ring = RingBuf::try_from(take_map(&mut ebpf, "EVENTS")?).map_err(|error| map_error(&error))?;
+        let ring =
+            RingBuf::try_from(take_map(&mut ebpf, "EVENTS")?).map_err(|error| map_error(&error))?;
         let losses = LossReader::new(
             take_map(&mut ebpf, "LOSSES")?,
             take_map(&mut ebpf, "ROUND")?,
@@ -283,6 +284,13 @@ fn attach_tracepoint(
     };
     let program: &mut RawTracePoint = program(ebpf, name).map_err(|error| load(&error))?;
     program.load().map_err(|error| load(&error))?;
+    if let Some(verified) = program
+        .info()
+        .ok()
+        .and_then(|info| info.verified_instruction_count())
+    {
+        log::debug!("{name}: {verified} instructions verified");
+    }
     program
         .attach(tracepoint)
         .map_err(|error| ProbeError::Attach {

@@ -177,6 +177,7 @@ impl Subject<'_> {
             argv_truncated,
             uid: process.uid,
             cgroup: cgroup(process),
+            unified_cgroup: process.unified_cgroup.clone(),
             oom_score_adj: process.oom_score_adj,
             age_ms: (process.group.start_ns > 0)
                 .then(|| boottime_ns.saturating_sub(process.group.start_ns) / 1_000_000),
@@ -208,6 +209,7 @@ impl Subject<'_> {
             loginuid: process.login_uid,
             tty: process.tty.clone(),
             cgroup: cgroup(process),
+            unified_cgroup: process.unified_cgroup.clone(),
             ancestry: ancestry(&process.ancestry),
         }
     }

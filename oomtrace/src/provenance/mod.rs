@@ -463,7 +463,9 @@ impl Engine {
             revision: case.revisions + 1,
             is_final,
         };
-        let mut death: Death = if let Some(killer) = case.killer() { subject.killed(case, killer) } else {
+        let mut death: Death = if let Some(killer) = case.killer() {
+            subject.killed(case, killer)
+        } else {
             let exit = case.exit.as_deref()?;
             let unseen = self.unseen(exit);
             let child = self.ended.child_id(&group).map(str::to_owned);

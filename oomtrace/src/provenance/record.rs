@@ -215,7 +215,10 @@ pub struct Victim {
     pub argv: Option<Vec<String>>,
     pub argv_truncated: bool,
     pub uid: Option<u32>,
+    /// In the memory controller's hierarchy.
     pub cgroup: Option<String>,
+    /// In the v2 hierarchy, where that is another one.
+    pub unified_cgroup: Option<String>,
     pub oom_score_adj: Option<i32>,
     pub age_ms: Option<u64>,
     pub role: Option<&'static str>,
@@ -247,6 +250,7 @@ pub struct Sender {
     pub loginuid: Option<u32>,
     pub tty: Option<String>,
     pub cgroup: Option<String>,
+    pub unified_cgroup: Option<String>,
     pub ancestry: Vec<AncestorRecord>,
 }
 

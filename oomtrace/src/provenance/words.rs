@@ -237,7 +237,11 @@ pub(super) fn advice(
 }
 
 /// Evidence about the sender that every killed process's record gets.
-pub(super) fn sender_evidence(verdict: &Verdict<'_>, sender: &Process, evidence: &mut Vec<Evidence>) {
+pub(super) fn sender_evidence(
+    verdict: &Verdict<'_>,
+    sender: &Process,
+    evidence: &mut Vec<Evidence>,
+) {
     if sender.argv.is_none() && verdict.actor.kind != ActorKind::Kernel {
         let text = if sender.is_exiting() {
             "the sender was exiting: it had no memory left to read its arguments from"

@@ -88,9 +88,15 @@ pub(crate) fn death(
 fn check_victim(report: &Report, victim: &Process, record: &Value, differences: &mut Differences) {
     differences.expect(record, "/victim/pid", victim.pid);
     differences.expect(record, "/victim/comm", victim.comm.as_str());
-    // The tracer names the cgroup of the v2 hierarchy; v1 has one for each controller.
-    if report.cgroup_version == Some(2) {
-        differences.expect(record, "/victim/cgroup", report.cgroup.as_deref());
+    // Beside the memory controller's hierarchy there may be a v2 one without it.
+    let unified = report.cgroup_version == Some(2) && !record["victim"]["unified_cgroup"].is_null();
+    let field = if unified {
+        "/victim/unified_cgroup"
+    } else {
+        "/victim/cgroup"
+    };
+    if report.cgroup.is_some() {
+        differences.expect(record, field, report.cgroup.as_deref());
     }
     differences.expect(record, "/outcome/exit_code", 137);
     differences.expect(record, "/outcome/signal", report.signal);
