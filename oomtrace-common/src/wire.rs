@@ -72,6 +72,8 @@ pub mod tag {
     pub const STACK: u16 = 8;
     /// [`StopSlot`](super::StopSlot)s in use.
     pub const STOPS: u16 = 9;
+    /// The kernel's address of the root of the v2 hierarchy: a `u64`.
+    pub const UNIFIED_ROOT: u16 = 10;
 }
 
 /// Whom a section is about (`SectionHeader::who`).
@@ -282,23 +284,16 @@ pub struct ArgvHeader {
     pub area_bytes: u64,
 }
 
-/// Bits of [`MemcgLevel::flags`].
+/// Bits of [`MemcgLevel::flags`]: which fields hold what the kernel said.
 pub mod memcg_flags {
-    /// The level is on a cgroup v1 hierarchy (`swap_*` then holds memory plus swap).
-    pub const V1: u32 = 1;
-    pub const USAGE: u32 = 2;
-    pub const MAX: u32 = 4;
-    pub const PEAK: u32 = 8;
-    pub const SWAP: u32 = 16;
-    pub const OOM_EVENTS: u32 = 32;
-    /// `oom_lock` could be read, …
-    pub const OOM_LOCK_KNOWN: u32 = 64;
-    /// … and is held.
-    pub const OOM_LOCK: u32 = 128;
-    /// The hierarchy is known to be v1 or v2.
-    pub const VERSION_KNOWN: u32 = 256;
-    /// The level's depth could be read.
-    pub const DEPTH: u32 = 512;
+    pub const USAGE: u32 = 1;
+    pub const MAX: u32 = 2;
+    pub const PEAK: u32 = 4;
+    pub const SWAP: u32 = 8;
+    pub const OOM_EVENTS: u32 = 16;
+    pub const OOM_LOCK: u32 = 32;
+    pub const ROOT: u32 = 64;
+    pub const DEPTH: u32 = 128;
 }
 
 /// One memory cgroup at the moment of the event.
@@ -314,10 +309,15 @@ pub struct MemcgLevel {
     pub swap_max_pages: u64,
     /// `memory.events.local`'s `oom`: how often this level's own limit was hit.
     pub oom_events: u64,
+    /// The kernel's address of its hierarchy's root: that of the v2 hierarchy, or another.
+    pub root: u64,
     /// Depth in its hierarchy; the root is 0.
     pub depth: u32,
     /// Bits of [`memcg_flags`].
     pub flags: u32,
+    /// Not 0 while an OOM is being handled here or above.
+    pub oom_lock: u8,
+    pub pad: [u8; 7],
 }
 
 impl MemcgLevel {
@@ -330,8 +330,11 @@ impl MemcgLevel {
         swap_pages: 0,
         swap_max_pages: 0,
         oom_events: 0,
+        root: 0,
         depth: 0,
         flags: 0,
+        oom_lock: 0,
+        pad: [0; 7],
     };
 }
 
@@ -390,7 +393,15 @@ layout! {
     TaskFacts: 160 { present @ 0, start_ns @ 8, tgid @ 16, flags @ 36, exit_code @ 44, uid @ 60, rss_anon_pages @ 80, comm @ 128, tty @ 144 }
     Ancestor: 32 { start_ns @ 0, tgid @ 8, uid @ 12, comm @ 16 }
     ArgvHeader: 8 { area_bytes @ 0 }
-    MemcgLevel: 64 { address @ 0, usage_pages @ 8, oom_events @ 48, depth @ 56, flags @ 60 }
+    MemcgLevel: 80 {
+        address @ 0,
+        usage_pages @ 8,
+        oom_events @ 48,
+        root @ 56,
+        depth @ 64,
+        flags @ 68,
+        oom_lock @ 72
+    }
     StopSender: 328 { start_ns @ 0, tgid @ 8, comm @ 40, tty @ 56, ancestry @ 72, argv @ 200 }
     StopSlot: 360 { signal @ 0, count @ 4, first_ns @ 8, last_ns @ 16, first_result @ 24, sender @ 32 }
 }

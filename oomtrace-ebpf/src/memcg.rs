@@ -1,6 +1,6 @@
 //! Memory cgroups: the page counters of a cgroup and of those above it.
 
-use oomtrace_common::wire::{MAX_MEMCG_LEVELS, MemcgLevel, memcg_flags as flags, tag};
+use oomtrace_common::wire::{MAX_MEMCG_LEVELS, MemcgLevel, memcg_flags as flags, tag, who};
 
 use crate::{
     kernel::{Address, chase, fetch, follow, offset},
@@ -13,50 +13,39 @@ pub(crate) fn css_of(task: Address) -> Address {
     chase!(task, task_cgroups, css_set_memory)
 }
 
-/// The root of the v2 hierarchy, as seen from a task, or null.
+/// No branch: every one would double what the verifier has to follow, at each level.
 #[inline(always)]
-pub(crate) fn unified_root(task: Address) -> Address {
-    chase!(task, task_cgroups, css_set_default, cgroup_root)
-}
-
-#[inline(always)]
-fn fill_level(level: &mut MemcgLevel, css: Address, memcg: Address, unified: Address) {
+fn fill_level(level: &mut MemcgLevel, css: Address, memcg: Address) {
     *level = MemcgLevel::NONE;
     level.address = memcg as u64;
-    let usage = fetch(&mut level.usage_pages, memcg, offset!(memcg_usage));
-    let max = fetch(&mut level.max_pages, memcg, offset!(memcg_max));
-    let peak = fetch(&mut level.peak_pages, memcg, offset!(memcg_peak));
-    let events = fetch(&mut level.oom_events, memcg, offset!(memcg_oom_events));
+    let cgroup = chase!(css, css_cgroup);
     let swap = fetch(&mut level.swap_pages, memcg, offset!(memcg_swap_usage))
         & fetch(&mut level.swap_max_pages, memcg, offset!(memcg_swap_max));
-    let mut lock = 0_u8;
-    let lock_known = fetch(&mut lock, memcg, offset!(memcg_oom_lock));
-    let cgroup = chase!(css, css_cgroup);
-    let depth = fetch(&mut level.depth, cgroup, offset!(cgroup_level));
-    let mut root: Address = core::ptr::null();
-    let version = fetch(&mut root, cgroup, offset!(cgroup_root));
-    let mut bits = u64::from(flags::USAGE) & usage
-        | u64::from(flags::MAX) & max
-        | u64::from(flags::PEAK) & peak
+    let known = u64::from(flags::USAGE)
+        & fetch(&mut level.usage_pages, memcg, offset!(memcg_usage))
+        | u64::from(flags::MAX) & fetch(&mut level.max_pages, memcg, offset!(memcg_max))
+        | u64::from(flags::PEAK) & fetch(&mut level.peak_pages, memcg, offset!(memcg_peak))
         | u64::from(flags::SWAP) & swap
-        | u64::from(flags::OOM_EVENTS) & events
-        | u64::from(flags::OOM_LOCK_KNOWN) & lock_known
-        | u64::from(flags::DEPTH) & depth;
-    if lock != 0 {
-        bits |= u64::from(flags::OOM_LOCK);
+        | u64::from(flags::OOM_EVENTS)
+            & fetch(&mut level.oom_events, memcg, offset!(memcg_oom_events))
+        | u64::from(flags::OOM_LOCK) & fetch(&mut level.oom_lock, memcg, offset!(memcg_oom_lock))
+        | u64::from(flags::ROOT) & fetch(&mut level.root, cgroup, offset!(cgroup_root))
+        | u64::from(flags::DEPTH) & fetch(&mut level.depth, cgroup, offset!(cgroup_level));
+    level.flags = known as u32;
+}
+
+/// Appends the root of the v2 hierarchy, as seen from a task: what is not below it is on a
+/// v1 hierarchy.
+#[inline(always)]
+pub(crate) fn put_unified_root(record: Record, task: Address) {
+    if let Some(root) = record.put::<u64>(tag::UNIFIED_ROOT, who::EVENT) {
+        *root = chase!(task, task_cgroups, css_set_default, cgroup_root) as u64;
     }
-    if !unified.is_null() {
-        bits |= u64::from(flags::VERSION_KNOWN) & version;
-        if root != unified {
-            bits |= u64::from(flags::V1) & version;
-        }
-    }
-    level.flags = bits as u32;
 }
 
 /// Appends the memory cgroup at `css` and those above it.
 #[inline(never)]
-pub(crate) fn put_chain(record: Record, who: u16, css: Address, unified: Address) {
+pub(crate) fn put_chain(record: Record, who: u16, css: Address) {
     let Some(memcg_css) = offset!(memcg_css) else {
         return;
     };
@@ -74,12 +63,7 @@ pub(crate) fn put_chain(record: Record, who: u16, css: Address, unified: Address
         // `struct mem_cgroup` has its state inside.
         let memcg = css.wrapping_sub(memcg_css);
         // SAFETY: `room` promises the bytes; every bit pattern is a `MemcgLevel`.
-        fill_level(
-            unsafe { &mut *room.cast::<MemcgLevel>() },
-            css,
-            memcg,
-            unified,
-        );
+        fill_level(unsafe { &mut *room.cast::<MemcgLevel>() }, css, memcg);
         record.advance(size_of::<MemcgLevel>());
         let Some(parent) = follow!(css, css_parent) else {
             break;

@@ -76,7 +76,8 @@ fn try_capture(oc: Address) -> Option<()> {
     }
     if let (Some(memcg), Some(css)) = (memcg.filter(|memcg| !memcg.is_null()), offset!(memcg_css)) {
         let css = memcg.wrapping_add(css);
-        memcg::put_chain(record, who::LIMIT, css, memcg::unified_root(current()));
+        memcg::put_unified_root(record, current());
+        memcg::put_chain(record, who::LIMIT, css);
         names::put_limit_cgroup(record, css);
     }
     record.submit();

@@ -91,15 +91,15 @@ fn try_sigkill(ctx: &RawTracePointContext) -> Option<()> {
     task::put_ancestry(record, who::SENDER, sender_leader);
     task::put_ancestry(record, who::VICTIM, victim_leader);
 
-    let unified = memcg::unified_root(victim);
-    memcg::put_chain(record, who::VICTIM, memcg::css_of(victim), unified);
+    memcg::put_unified_root(record, victim);
+    memcg::put_chain(record, who::VICTIM, memcg::css_of(victim));
     // Only the OOM killer and a few others of the kernel's own send this way: then the
     // sender may be the trigger, whose limit it may have been. Asked of the record and not
     // of the argument: what the verifier knows of it, it would carry through all the rest.
     // SAFETY: a valid reference; volatile, so that it is read from the map.
     let info_kind = unsafe { (&raw const body.info_kind).read_volatile() };
     if info_kind == info_kind::PRIV {
-        memcg::put_chain(record, who::SENDER, memcg::css_of(sender), unified);
+        memcg::put_chain(record, who::SENDER, memcg::css_of(sender));
     }
     if let Some(key) = task::group_key(victim_leader) {
         note_killed(&key);

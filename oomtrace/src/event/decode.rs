@@ -257,8 +257,12 @@ impl Decoder {
 
     fn levels(&self, sections: &Sections<'_>, who: u16, path: Option<&str>) -> Vec<MemcgLevel> {
         let bytes = sections.get(tag::MEMCG, who).unwrap_or_default();
+        let root = sections.get(tag::UNIFIED_ROOT, who::EVENT);
+        let unified_root = root
+            .and_then(|root| all::<u64>(root).next())
+            .filter(|root| *root != 0);
         all::<wire::MemcgLevel>(bytes)
-            .map(|level| MemcgLevel::from_wire(&level, path, self.page_bytes))
+            .map(|level| MemcgLevel::from_wire(&level, path, unified_root, self.page_bytes))
             .collect()
     }
 

@@ -147,7 +147,12 @@ pub struct MemcgLevel {
 }
 
 impl MemcgLevel {
-    fn from_wire(wire: &WireLevel, path: Option<&str>, page_bytes: u64) -> Self {
+    fn from_wire(
+        wire: &WireLevel,
+        path: Option<&str>,
+        unified_root: Option<u64>,
+        page_bytes: u64,
+    ) -> Self {
         use oomtrace_common::wire::memcg_flags as flags;
         // PAGE_COUNTER_MAX of include/linux/page_counter.h: LONG_MAX / PAGE_SIZE.
         let unlimited = i64::MAX as u64 / page_bytes.max(1);
@@ -166,8 +171,10 @@ impl MemcgLevel {
                 .then_some(wire.swap_max_pages)
                 .and_then(limit),
             oom_events: has(flags::OOM_EVENTS).then_some(wire.oom_events),
-            oom_lock: has(flags::OOM_LOCK_KNOWN).then_some(has(flags::OOM_LOCK)),
-            v1: has(flags::VERSION_KNOWN).then_some(has(flags::V1)),
+            oom_lock: has(flags::OOM_LOCK).then_some(wire.oom_lock != 0),
+            v1: unified_root
+                .filter(|_| has(flags::ROOT))
+                .map(|unified| wire.root != unified),
         }
     }
 }

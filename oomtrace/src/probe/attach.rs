@@ -139,6 +139,7 @@ impl Probe {
             options,
             &mut absent,
         )?;
+        load_tracepoints(&mut ebpf)?;
         for (program, tracepoint) in TRACEPOINTS {
             attach_tracepoint(&mut ebpf, program, tracepoint)?;
         }
@@ -273,30 +274,49 @@ fn btf_with(function: &str, id: u32) -> Btf {
     btf
 }
 
+/// Loads the programs of [`TRACEPOINTS`], side by side: the kernel's verifier takes most of
+/// the time of the whole start.
+fn load_tracepoints(ebpf: &mut Ebpf) -> Result<(), ProbeError> {
+    std::thread::scope(|scope| {
+        let loads: Vec<_> = ebpf
+            .programs_mut()
+            .filter_map(|(name, program)| {
+                let (known, _) = TRACEPOINTS.iter().find(|(known, _)| *known == name)?;
+                let program: &mut RawTracePoint = program.try_into().ok()?;
+                Some(scope.spawn(move || load_tracepoint(known, program)))
+            })
+            .collect();
+        for load in loads {
+            load.join()
+                .map_err(|_| ProbeError::Internal("loading a program panicked".to_owned()))??;
+        }
+        Ok(())
+    })
+}
+
+fn load_tracepoint(name: &'static str, program: &mut RawTracePoint) -> Result<(), ProbeError> {
+    program.load().map_err(|error| ProbeError::Load {
+        program: name,
+        error: explain(&error),
+    })?;
+    let info = program.info().ok();
+    if let Some(verified) = info.and_then(|info| info.verified_instruction_count()) {
+        log::debug!("{name}: {verified} instructions verified");
+    }
+    Ok(())
+}
+
 fn attach_tracepoint(
     ebpf: &mut Ebpf,
     name: &'static str,
     tracepoint: &str,
 ) -> Result<(), ProbeError> {
-    let load = |error: &ProgramError| ProbeError::Load {
+    let attach = |error: &ProgramError| ProbeError::Attach {
         program: name,
         error: explain(error),
     };
-    let program: &mut RawTracePoint = program(ebpf, name).map_err(|error| load(&error))?;
-    program.load().map_err(|error| load(&error))?;
-    if let Some(verified) = program
-        .info()
-        .ok()
-        .and_then(|info| info.verified_instruction_count())
-    {
-        log::debug!("{name}: {verified} instructions verified");
-    }
-    program
-        .attach(tracepoint)
-        .map_err(|error| ProbeError::Attach {
-            program: name,
-            error: explain(&error),
-        })?;
+    let program: &mut RawTracePoint = program(ebpf, name).map_err(|error| attach(&error))?;
+    program.attach(tracepoint).map_err(|error| attach(&error))?;
     Ok(())
 }
 
