@@ -103,6 +103,12 @@ impl<L: Lookups> Pipeline<L> {
         self.recorder = Some(recorder);
     }
 
+    /// Victims that were killed and have not ended yet, as far as is known.
+    #[must_use]
+    pub fn dying(&self) -> usize {
+        self.engine.dying()
+    }
+
     /// Takes the next entry.
     pub fn push(&mut self, entry: &Entry) -> Result<(), PipelineError> {
         if let (Source::Live, Entry::Kernel(record)) = (self.source, entry) {

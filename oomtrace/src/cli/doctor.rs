@@ -209,7 +209,7 @@ fn hooks(support: &KernelSupport, probe: Option<&Probe>) -> Vec<Finding> {
                 what: name,
                 state: State::Less,
                 found: absent.why.clone(),
-                todo: Some("use a kernel with CONFIG_FUNCTION_TRACER=y and CONFIG_KPROBES=y: either hook names the cgroup whose limit it was, instead of it being concluded"),
+                todo: Some("one of fentry and kprobe, on a kernel that allows it, names the cgroup of an OOM's limit exactly; without, it follows from counters and the kernel's log"),
             })
         })
         .collect();

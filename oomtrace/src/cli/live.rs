@@ -5,7 +5,11 @@
 use std::{
     fs::File,
     io::BufWriter,
-    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -33,6 +37,8 @@ use crate::{
 
 /// How often losses are looked for and time goes on for the state machine.
 const TICK: Duration = Duration::from_millis(500);
+/// At the end, victims that are dying are waited for so long.
+const SETTLE: Duration = Duration::from_millis(500);
 /// So many entries may wait for the second thread; then the ring buffer fills, and what
 /// finds no room there is counted.
 const WAITING: usize = 64 * 1024;
@@ -56,10 +62,19 @@ impl Lookups for Node {
     }
 }
 
+/// How far the second thread has come.
+#[derive(Debug, Default)]
+struct Progress {
+    taken: AtomicU64,
+    dying: AtomicUsize,
+}
+
 /// Tracing under way.
 pub(super) struct Live {
     probe: AsyncFd<Probe>,
     entries: Option<SyncSender<Entry>>,
+    sent: u64,
+    progress: Arc<Progress>,
     worker: Option<JoinHandle<Result<(), PipelineError>>>,
 }
 
@@ -124,9 +139,11 @@ impl Live {
             pipeline.record_to(recorder);
         }
         let (entries, waiting) = sync_channel(WAITING);
+        let progress = Arc::new(Progress::default());
+        let seen = Arc::clone(&progress);
         let worker = std::thread::Builder::new()
             .name("oomtrace-work".to_owned())
-            .spawn(move || work(pipeline, &waiting))
+            .spawn(move || work(pipeline, &waiting, &seen))
             .context("the second thread cannot be started")?;
         // SAFETY: the descriptor is the ring buffer's, owned by the probe, and stays the
         // same for as long as it lives.
@@ -136,6 +153,8 @@ impl Live {
         let mut live = Self {
             probe,
             entries: Some(entries),
+            sent: 0,
+            progress,
             worker: Some(worker),
         };
         live.send(Entry::Session(host::session()));
@@ -186,16 +205,35 @@ impl Live {
     }
 
     fn send(&mut self, entry: Entry) -> Turn {
-        let sent = self
-            .entries
-            .as_ref()
-            .is_some_and(|entries| entries.send(entry).is_ok());
-        if sent { Turn::GoOn } else { Turn::Ended }
+        let entries = self.entries.as_ref();
+        if entries.is_some_and(|entries| entries.send(entry).is_ok()) {
+            self.sent += 1;
+            Turn::GoOn
+        } else {
+            Turn::Ended
+        }
+    }
+
+    /// Waits a little for those that are dying at the end, so that their death is written
+    /// whole.
+    fn settle(&mut self) -> Turn {
+        let until = Instant::now() + SETTLE;
+        loop {
+            if self.drain() == Turn::Ended {
+                return Turn::Ended;
+            }
+            let taken = self.progress.taken.load(Ordering::Acquire);
+            let dying = self.progress.dying.load(Ordering::Acquire);
+            if (taken == self.sent && dying == 0) || Instant::now() >= until {
+                return Turn::GoOn;
+            }
+            std::thread::sleep(SETTLE / 100);
+        }
     }
 
     /// Passes on all that was received, ends the stream, and waits until it is written.
     pub(super) fn finish(mut self) -> Result<()> {
-        if self.drain() == Turn::GoOn {
+        if self.settle() == Turn::GoOn {
             self.losses();
             self.send(Entry::Stopped(host::now()));
         }
@@ -208,9 +246,16 @@ impl Live {
     }
 }
 
-fn work(mut pipeline: Pipeline<Node>, entries: &Receiver<Entry>) -> Result<(), PipelineError> {
+fn work(
+    mut pipeline: Pipeline<Node>,
+    entries: &Receiver<Entry>,
+    progress: &Progress,
+) -> Result<(), PipelineError> {
     for entry in entries {
-        pipeline.push(&entry)?;
+        let pushed = pipeline.push(&entry);
+        progress.dying.store(pipeline.dying(), Ordering::Release);
+        progress.taken.fetch_add(1, Ordering::Release);
+        pushed?;
     }
     pipeline.finish()
 }

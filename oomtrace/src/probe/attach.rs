@@ -369,5 +369,7 @@ fn explain(error: &dyn std::error::Error) -> String {
         }
         source = cause.source();
     }
+    // The verifier's log is asked for in diagnostics only; its heading comes all the same.
+    let text = text.trim().trim_end_matches("Verifier output:");
     text.trim().replace('\n', " ")
 }

@@ -47,7 +47,7 @@ pub(super) fn judge<'a>(case: &Case<'a>, rules: &Rules) -> Verdict<'a> {
         None => by_actor(kill, stop, rules, &mut evidence),
     };
     if let Some(stop) = stop {
-        stop_evidence(&stop, &mut evidence);
+        stop_evidence(&stop, kill.victim.is_namespace_init(), &mut evidence);
     }
     Verdict {
         cause,
@@ -228,15 +228,20 @@ fn oom_evidence(case: &Case<'_>, found: &oom::Found, evidence: &mut Vec<Evidence
     }
 }
 
-fn stop_evidence(stop: &stop::Found<'_>, evidence: &mut Vec<Evidence>) {
+fn stop_evidence(stop: &stop::Found<'_>, is_init: bool, evidence: &mut Vec<Evidence>) {
     let signal = super::signal_names::name(stop.request.signal);
     let ignored = stop::result_name(stop.request.first_result) == "ignored";
-    let (code, text) = if ignored {
+    let (code, text) = if ignored && is_init {
         (
             "stop_signal_ignored",
             format!(
-                "{signal} was ignored: the victim has no handler for it as process 1, or set it to be ignored"
+                "{signal} was ignored: the victim is process 1 of its PID namespace and has no handler for it"
             ),
+        )
+    } else if ignored {
+        (
+            "stop_signal_ignored",
+            format!("{signal} was ignored: the victim, or what started it, has set it so"),
         )
     } else {
         (

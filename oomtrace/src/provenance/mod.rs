@@ -219,6 +219,13 @@ impl Engine {
         }
     }
 
+    /// Victims that were killed and have not ended yet, as far as is known.
+    #[must_use]
+    pub fn dying(&self) -> usize {
+        let dying = |case: &&Case| case.revisions == 0 && case.killer().is_some();
+        self.open.values().filter(dying).count()
+    }
+
     fn attached(&mut self, attached: Attached, out: &mut Vec<Output>) {
         self.attached_ns = Some(attached.boottime_ns);
         self.now_ns = attached.boottime_ns;

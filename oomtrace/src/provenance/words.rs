@@ -169,6 +169,12 @@ fn cgroup_oom(verdict: &Verdict<'_>, who: &str, sender: &Process, page_bytes: u6
     format!("{who} was chosen by the OOM killer: the {size} was hit")
 }
 
+fn was_ignored(verdict: &Verdict<'_>) -> bool {
+    verdict
+        .stop
+        .is_some_and(|stop| stop::result_name(stop.request.first_result) == "ignored")
+}
+
 /// What to do, from the table of advice.
 #[must_use]
 pub(super) fn advice(
@@ -189,13 +195,10 @@ pub(super) fn advice(
             "cgroup_oom"
         }
         Cause::CgroupOom => "cgroup_oom_unnamed",
-        Cause::StopTimeout
-            if verdict
-                .stop
-                .is_some_and(|stop| stop::result_name(stop.request.first_result) == "ignored") =>
-        {
-            "stop_ignored"
+        Cause::StopTimeout if was_ignored(verdict) && victim.is_namespace_init() => {
+            "stop_ignored_by_init"
         }
+        Cause::StopTimeout if was_ignored(verdict) => "stop_ignored",
         Cause::StopTimeout => "stop_slow",
         cause => cause.name(),
     };

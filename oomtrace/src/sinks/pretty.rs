@@ -89,7 +89,13 @@ impl<W: Write> Pretty<W> {
             self.row("cgroup", cgroup)?;
         }
         if let Some(sender) = &death.sender {
-            self.row("sender", &sender_line(sender))?;
+            // In an OOM it is the task that asked for memory, and has sent nothing.
+            let name = if death.oom.is_some() {
+                "trigger"
+            } else {
+                "sender"
+            };
+            self.row(name, &sender_line(sender))?;
             if !sender.ancestry.is_empty() {
                 self.row("run by", &chain(sender))?;
             }
@@ -102,7 +108,7 @@ impl<W: Write> Pretty<W> {
         }
         self.row("outcome", &outcome_line(death))?;
         if let Some(stack) = &death.kernel_stack {
-            self.row("path", &stack.join(" < "))?;
+            self.row("path", &path_line(stack))?;
         }
         for evidence in death
             .evidence
@@ -157,7 +163,7 @@ fn victim_line(death: &Death) -> String {
     if let Some(program) = program {
         line.push_str(&format!(": {program}"));
     }
-    if let Some(memory) = &victim.memory {
+    if let (Some(memory), true) = (&victim.memory, death.oom.is_some()) {
         line.push_str(&format!(
             " ({} anonymous, {} files)",
             human_bytes(memory.anon_bytes),
@@ -225,6 +231,17 @@ fn oom_line(oom: &Oom) -> String {
             "constraint {}{trigger}",
             oom.constraint.unwrap_or("unknown")
         ),
+    }
+}
+
+/// The frames that tell the mechanism; what is further out is how the kernel got there.
+fn path_line(stack: &[String]) -> String {
+    const MOST: usize = 7;
+    let shown = stack.get(..MOST).unwrap_or(stack).join(" < ");
+    if stack.len() > MOST {
+        format!("{shown} < …")
+    } else {
+        shown
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod doctor;
 mod exec;
+mod loss;
 mod trace;
 
 use anyhow::Result;
@@ -20,7 +21,7 @@ pub(crate) struct Case {
 }
 
 pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
-    [exec::CASES, trace::CASES, doctor::CASES]
+    [exec::CASES, trace::CASES, loss::CASES, doctor::CASES]
         .into_iter()
         .flatten()
 }
