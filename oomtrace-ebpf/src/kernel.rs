@@ -13,25 +13,28 @@ pub(crate) static OFFSETS: Offsets = Offsets::NONE;
 #[unsafe(no_mangle)]
 pub(crate) static FACTS: KernelFacts = KernelFacts::NONE;
 
-/// The offset of a kernel field: `Some` where this kernel has it. The read is volatile,
-/// for the value is not the one that stands here; the verifier knows it all the same,
+/// The value of a read-only global as the loader set it. The read is volatile, for the
+/// value is not the one that stands in the source; the verifier knows it all the same,
 /// since the map behind it is frozen, and drops the branches that cannot be.
+#[inline(always)]
+pub(crate) fn load<T: Copy>(global: &T) -> T {
+    // SAFETY: a reference is valid for reads.
+    unsafe { ptr::read_volatile(global) }
+}
+
+/// The offset of a kernel field: `Some` where this kernel has it.
 macro_rules! offset {
-    ($name:ident) => {{
-        // SAFETY: a valid, initialised static.
-        let field: oomtrace_common::offsets::Field =
-            unsafe { core::ptr::read_volatile(&raw const $crate::kernel::OFFSETS.$name) };
-        field.offset()
-    }};
+    ($name:ident) => {
+        $crate::kernel::load(&$crate::kernel::OFFSETS.$name).offset()
+    };
 }
 pub(crate) use offset;
 
 /// A member of [`FACTS`].
 macro_rules! fact {
-    ($name:ident) => {{
-        // SAFETY: a valid, initialised static.
-        unsafe { core::ptr::read_volatile(&raw const $crate::kernel::FACTS.$name) }
-    }};
+    ($name:ident) => {
+        $crate::kernel::load(&$crate::kernel::FACTS.$name)
+    };
 }
 pub(crate) use fact;
 

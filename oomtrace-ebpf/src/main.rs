@@ -17,6 +17,15 @@
     unstable_features,
     reason = "inline assembly for BPF is not stable yet"
 )]
+#![warn(clippy::indexing_slicing, clippy::panic)] // each is a path that the verifier refuses
+#![expect(
+    clippy::cast_ptr_alignment,
+    reason = "records are built at multiples of wire::ALIGN, see record.rs"
+)]
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "the macros that make programs hand the context over"
+)]
 
 mod argv;
 mod hooks;

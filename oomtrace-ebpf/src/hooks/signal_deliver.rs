@@ -48,7 +48,7 @@ fn try_image() -> Option<()> {
         }
         (*killed).image_sent = 1;
     }
-    let Some((record, _)) = Record::begin::<()>(&IMG_SCRATCH, kind::IMAGE) else {
+    let Some((record, ())) = Record::begin::<()>(&IMG_SCRATCH, kind::IMAGE) else {
         lost(kind::IMAGE);
         return None;
     };

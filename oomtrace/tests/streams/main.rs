@@ -1,0 +1,24 @@
+//! From a stream of entries to deaths, without a kernel.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `replay` | what real kernels sent, and the deaths that come of it |
+//! | `verdicts` | the order in which the verdict's rows are tried |
+//! | `kernels_own` | what the kernel did by itself, with and without its symbols |
+//! | `oom` | whose limit it was |
+//! | `lifecycle` | from the SIGKILL to the last revision |
+//! | `unseen` | deaths of which no SIGKILL was seen |
+//! | `properties` | no stream makes it panic, lose a death or tell one twice |
+//! | `robustness` | no bytes make the decoder or the reader panic |
+
+#![expect(clippy::unwrap_used, reason = "a panic is a failed test")]
+
+mod kernels_own;
+mod lifecycle;
+mod oom;
+mod properties;
+mod replay;
+mod robustness;
+mod support;
+mod unseen;
+mod verdicts;

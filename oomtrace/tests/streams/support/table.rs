@@ -1,0 +1,120 @@
+//! Deaths as a table that a person can read and review: one line for each revision, with
+//! what matters of it.
+
+use std::collections::HashMap;
+
+use oomtrace::provenance::record::{Death, Oom, Stop};
+use serde::Serialize;
+
+const COLUMNS: [&str; 11] = [
+    "victim",
+    "rev",
+    "cause",
+    "mechanism",
+    "exit",
+    "sender",
+    "actor",
+    "stop",
+    "oom",
+    "caused_by",
+    "evidence",
+];
+
+/// The table, with its header.
+pub(crate) fn render(deaths: &[&Death]) -> String {
+    let comms: HashMap<&str, &str> = deaths
+        .iter()
+        .map(|death| (death.id.as_str(), comm(death.victim.comm.as_ref())))
+        .collect();
+    let mut rows = vec![COLUMNS.map(str::to_owned)];
+    rows.extend(deaths.iter().map(|death| row(death, &comms)));
+    let mut widths = [0; COLUMNS.len()];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    rows.iter()
+        .map(|row| {
+            let cells = row.iter().zip(widths);
+            let line: String = cells
+                .map(|(cell, width)| format!("{cell:width$}  "))
+                .collect();
+            format!("{}\n", line.trim_end())
+        })
+        .collect()
+}
+
+fn row(death: &Death, comms: &HashMap<&str, &str>) -> [String; COLUMNS.len()] {
+    let sender = death.sender.as_ref();
+    let codes: Vec<&str> = death.evidence.iter().map(|e| e.code).collect();
+    [
+        comm(death.victim.comm.as_ref()).to_owned(),
+        format!(
+            "{}{}",
+            death.revision,
+            if death.is_final { "" } else { "+" }
+        ),
+        word(&death.cause),
+        word(&death.mechanism),
+        death
+            .outcome
+            .map_or_else(none, |outcome| outcome.exit_code.to_string()),
+        sender.map_or_else(none, |sender| comm(sender.comm.as_ref()).to_owned()),
+        format!(
+            "{}:{}",
+            word(&death.actor.kind),
+            death.actor.name.as_deref().unwrap_or("-")
+        ),
+        death.stop.as_ref().map_or_else(none, stop),
+        death.oom.as_ref().map_or_else(none, oom),
+        death.caused_by.as_deref().map_or_else(none, |id| {
+            comms.get(id).copied().unwrap_or("unheard-of").to_owned()
+        }),
+        codes.join(","),
+    ]
+}
+
+/// `SIGTERM*1 ignored 1002ms same`
+fn stop(stop: &Stop) -> String {
+    format!(
+        "{}*{} {} {}ms {}",
+        stop.signal,
+        stop.count,
+        stop.result,
+        stop.grace_ms,
+        if stop.same_actor { "same" } else { "other" }
+    )
+}
+
+/// `memcg /a/b 52428800 chosen by python3`
+fn oom(oom: &Oom) -> String {
+    format!(
+        "{} {} {} {}{} by {}",
+        oom.constraint.unwrap_or("-"),
+        oom.limit_cgroup.as_deref().unwrap_or("-"),
+        oom.limit_bytes
+            .map_or_else(none, |bytes| bytes.to_string()),
+        oom.role,
+        if oom.limit_lowered { " lowered" } else { "" },
+        oom.trigger
+            .as_ref()
+            .map_or("-", |trigger| trigger.comm.as_str()),
+    )
+}
+
+fn none() -> String {
+    "-".to_owned()
+}
+
+fn comm(comm: Option<&String>) -> &str {
+    comm.map_or("?", String::as_str)
+}
+
+/// A word of the record, as it stands there.
+pub(crate) fn word(value: &impl Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        other => panic!("not a word: {other:?}"),
+    }
+}
