@@ -17,7 +17,7 @@ use std::{
 use anyhow::{Context as _, Result, anyhow};
 use tokio::io::{Interest, unix::AsyncFd};
 
-use super::args::TraceArgs;
+use super::{args::TraceArgs, shield::Shield};
 use crate::{
     event::{
         Group,
@@ -91,6 +91,7 @@ impl Live {
     /// process was.
     pub(super) fn start(
         args: &TraceArgs,
+        shield: &Shield,
         diagnostics: bool,
         sinks: Vec<Box<dyn Sink>>,
         started: Instant,
@@ -119,7 +120,12 @@ impl Live {
             boottime_ns: tick.boottime_ns,
             realtime_ns: tick.realtime_ns,
             oom_hook: probe.oom_hook().name().to_owned(),
-            absent: probe.absent().to_vec(),
+            absent: probe
+                .absent()
+                .iter()
+                .cloned()
+                .chain(shield.absent())
+                .collect(),
             symbols: probe.has_symbols(),
             ring_bytes: u64::from(args.ring_bytes),
             attach_us: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),

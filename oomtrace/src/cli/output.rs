@@ -56,3 +56,16 @@ pub(super) fn stdout_sink(format: Format) -> Box<dyn Sink> {
         }
     }
 }
+
+/// Whether stdout is a pipe that nobody reads any more. Writing would tell, but on a quiet
+/// node nothing is written for hours.
+pub(super) fn reader_is_gone() -> bool {
+    let mut stdout = libc::pollfd {
+        fd: libc::STDOUT_FILENO,
+        events: 0,
+        revents: 0,
+    };
+    // SAFETY: one entry, as is said; it does not wait.
+    let ready = unsafe { libc::poll(&raw mut stdout, 1, 0) };
+    ready == 1 && stdout.revents & libc::POLLERR != 0
+}

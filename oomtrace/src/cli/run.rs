@@ -24,13 +24,20 @@ async fn trace(args: &RunArgs, verbose: u8, started: Instant) -> Result<ExitCode
     // Before anything else, so that a signal that comes during the start ends it cleanly.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let _shield = Shield::raise();
+    let shield = Shield::raise();
+    if let Some(absent) = shield.absent() {
+        log::warn!("{}: {}", absent.what, absent.why);
+    }
     let sinks = vec![output::stdout_sink(args.trace.records.output)];
-    let mut live = Live::start(&args.trace, verbose > 1, sinks, started)?;
+    let mut live = Live::start(&args.trace, &shield, verbose > 1, sinks, started)?;
     let mut ticker = Live::ticker();
     loop {
         tokio::select! {
-            turn = live.turn(&mut ticker) => if turn? == Turn::Ended { break },
+            turn = live.turn(&mut ticker) => {
+                if turn? == Turn::Ended || output::reader_is_gone() {
+                    break;
+                }
+            }
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
         }

@@ -6,6 +6,7 @@
 
 pub mod decode;
 pub mod entry;
+mod facts;
 pub mod recording;
 pub mod text;
 

@@ -1,8 +1,8 @@
 //! From a case to the record that is written: everything in units and words of the record.
 
 use super::{
-    Case, Kill, Status, Unseen,
     actor::Party,
+    case::{Case, Kill, Status, Unseen},
     clock::Clock,
     judge::{self, Verdict},
     record::{

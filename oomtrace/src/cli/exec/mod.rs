@@ -63,7 +63,13 @@ async fn trace(args: &ExecArgs, verbose: u8, quiet: bool, started: Instant) -> R
     let root = Arc::new(AtomicU32::new(0));
     let report = Report::open(args, quiet, Arc::clone(&root))?;
     let summary = report.summary()?;
-    let mut live = Live::start(&args.trace, verbose > 1, vec![Box::new(report)], started)?;
+    let mut live = Live::start(
+        &args.trace,
+        &shield,
+        verbose > 1,
+        vec![Box::new(report)],
+        started,
+    )?;
 
     let mut tree = match Tree::spawn(&args.command, args.as_root, &shield, mask) {
         Ok(tree) => tree,

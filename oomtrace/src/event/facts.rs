@@ -1,0 +1,157 @@
+//! Facts of processes and signals, from wire types to typed ones.
+
+use oomtrace_common::{
+    signals::result,
+    wire::{ArgvHeader, MAX_STOP_ANCESTORS, StopSlot, TaskFacts, present},
+};
+
+use super::{
+    Ancestor, Argv, Constraint, Group, Process, Rss, SignalResult, StopRequest,
+    decode::{DecodeError, take},
+    text,
+};
+
+/// A process, without what comes in sections of its own.
+pub(super) fn task(facts: &TaskFacts) -> Process {
+    let has = |bit: u64| facts.present & bit != 0;
+    // SIGNAL_GROUP_EXIT of include/linux/sched/signal.h: then the group's code counts,
+    // else the leader's (5.10 ends a seccomp or ptrace death without the flag).
+    let group_exit = has(present::SIGNAL_FLAGS) && facts.signal_flags & 4 != 0;
+    let exit_code = if group_exit {
+        has(present::GROUP_EXIT_CODE).then_some(facts.group_exit_code)
+    } else {
+        has(present::LEADER_EXIT_CODE).then_some(facts.leader_exit_code)
+    };
+    Process {
+        group: Group {
+            tgid: facts.tgid,
+            start_ns: if has(present::START) {
+                facts.start_ns
+            } else {
+                0
+            },
+        },
+        tid: facts.tid,
+        ppid: has(present::PARENT).then_some(facts.ppid),
+        ns_tgid: has(present::NS_PID).then_some(facts.ns_tgid),
+        ns_level: if has(present::NS_PID) {
+            facts.ns_level
+        } else {
+            0
+        },
+        comm: has(present::COMM).then(|| text::comm(&facts.comm)),
+        uid: has(present::UID).then_some(facts.uid),
+        login_uid: has(present::LOGIN_UID)
+            .then_some(facts.login_uid)
+            .filter(|uid| *uid != u32::MAX),
+        tty: has(present::TTY)
+            .then(|| text::comm(&facts.tty))
+            .filter(|name| !name.is_empty()),
+        pgid: has(present::PGID)
+            .then_some(facts.pgid)
+            .filter(|id| *id != 0),
+        sid: has(present::SID).then_some(facts.sid).filter(|id| *id != 0),
+        oom_score_adj: has(present::OOM_SCORE_ADJ).then_some(facts.oom_score_adj),
+        flags: has(present::FLAGS).then_some(facts.flags),
+        has_memory: has(present::MM),
+        dumping_core: has(present::CORE_STATE_KNOWN).then(|| has(present::DUMPING_CORE)),
+        rss: has(present::RSS).then(|| Rss {
+            anon_pages: pages(facts.rss_anon_pages),
+            file_pages: pages(facts.rss_file_pages),
+            shmem_pages: pages(facts.rss_shmem_pages),
+            swap_pages: pages(facts.swap_pages),
+        }),
+        total_vm_pages: has(present::TOTAL_VM).then_some(facts.total_vm_pages),
+        page_tables_bytes: has(present::PAGE_TABLES).then(|| pages(facts.page_tables_bytes)),
+        live_threads: has(present::LIVE).then_some(facts.live),
+        exit_code,
+        ..Process::default()
+    }
+}
+
+/// Counters are kept per CPU and summed up late: they can be a little below zero.
+fn pages(counter: i64) -> u64 {
+    u64::try_from(counter).unwrap_or(0)
+}
+
+/// Arguments from the bytes of the argument area.
+pub(super) fn argv(bytes: &[u8]) -> Result<Argv, DecodeError> {
+    let (header, area) = take::<ArgvHeader>(bytes, "an argv")?;
+    Ok(Argv {
+        args: text::strings(area),
+        truncated: (area.len() as u64) < header.area_bytes,
+    })
+}
+
+/// A run of requests to stop.
+pub(super) fn stop_request(slot: &StopSlot) -> StopRequest {
+    let sender = &slot.sender;
+    let some_uid = |uid: u32| (uid != u32::MAX).then_some(uid);
+    let ancestors = (sender.ancestors as usize).min(MAX_STOP_ANCESTORS);
+    let argv = sender
+        .argv
+        .get(..sender.argv_bytes as usize)
+        .unwrap_or_default();
+    let tty = text::comm(&sender.tty);
+    StopRequest {
+        signal: slot.signal,
+        count: slot.count,
+        first_ns: slot.first_ns,
+        last_ns: slot.last_ns,
+        first_result: signal_result(slot.first_result),
+        last_result: signal_result(slot.last_result),
+        sender: Process {
+            group: Group {
+                tgid: sender.tgid,
+                start_ns: sender.start_ns,
+            },
+            tid: sender.tid,
+            ppid: sender
+                .ancestry
+                .first()
+                .filter(|_| ancestors > 0)
+                .map(|a| a.tgid),
+            comm: Some(text::comm(&sender.comm)),
+            argv: (!argv.is_empty()).then(|| Argv {
+                args: text::strings(argv),
+                truncated: argv.len() + 1 >= sender.argv.len(),
+            }),
+            uid: some_uid(sender.uid),
+            login_uid: some_uid(sender.login_uid),
+            tty: (!tty.is_empty()).then_some(tty),
+            pgid: (sender.pgid != 0).then_some(sender.pgid),
+            sid: (sender.sid != 0).then_some(sender.sid),
+            has_memory: !argv.is_empty(),
+            ancestry: sender
+                .ancestry
+                .iter()
+                .take(ancestors)
+                .map(Ancestor::from)
+                .collect(),
+            ..Process::default()
+        },
+    }
+}
+
+/// `TRACE_SIGNAL_*`.
+pub(super) fn signal_result(value: i32) -> SignalResult {
+    match value {
+        result::DELIVERED => SignalResult::Delivered,
+        result::IGNORED => SignalResult::Ignored,
+        result::ALREADY_PENDING => SignalResult::AlreadyPending,
+        result::OVERFLOW_FAIL => SignalResult::OverflowFail,
+        result::LOSE_INFO => SignalResult::LoseInfo,
+        other => SignalResult::Other(other),
+    }
+}
+
+/// `enum oom_constraint` of include/linux/oom.h.
+pub(super) fn constraint(value: u32) -> Option<Constraint> {
+    Some(match value {
+        0 => Constraint::None,
+        1 => Constraint::Cpuset,
+        2 => Constraint::MemoryPolicy,
+        3 => Constraint::Memcg,
+        _ => return None,
+    })
+}

@@ -1,0 +1,132 @@
+//! One case: all that is known of one thread group that got a SIGKILL, or that ended as if
+//! it had; and what is remembered of those that have ended.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+use super::oom;
+use crate::event::{
+    Exit, Group, Image, OomKill, Sigkill, SignalResult,
+    entry::{OomLine, ProcessState},
+};
+
+/// How many ended thread groups are remembered, so that none is reported twice.
+const MOST_ENDED: usize = 8192;
+
+/// One thread group that got a SIGKILL, or that ended as if it had.
+#[derive(Debug, Default)]
+pub(super) struct Case {
+    /// In the order in which they were generated. More than [`MOST_KILLS`] are counted
+    /// only.
+    pub(super) kills: Vec<Kill>,
+    pub(super) more_kills: u64,
+    pub(super) image: Option<Image>,
+    pub(super) exit: Option<Arc<Exit>>,
+    /// How many revisions were written.
+    pub(super) revisions: u32,
+    pub(super) asked: bool,
+    pub(super) state: Option<ProcessState>,
+}
+
+/// A SIGKILL with what belongs to it.
+#[derive(Debug)]
+pub(super) struct Kill {
+    pub(super) event: Arc<Sigkill>,
+    pub(super) hook: Option<Arc<OomKill>>,
+    pub(super) line: Option<OomLine>,
+    pub(super) marked: bool,
+    /// Counts of hit limits before this kill.
+    pub(super) baseline: oom::Baseline,
+}
+
+/// Thread groups that have ended, with the id of the death where there was one.
+#[derive(Debug, Default)]
+pub(super) struct Ended {
+    ids: HashMap<Group, Option<String>>,
+    /// The latest death among each group's children.
+    of_child: HashMap<Group, String>,
+    /// Group and parent, the oldest first.
+    order: VecDeque<(Group, Option<Group>)>,
+}
+
+impl Ended {
+    pub(super) fn insert(&mut self, group: Group, parent: Option<Group>, id: Option<String>) {
+        if let (Some(parent), Some(id)) = (parent, &id) {
+            self.of_child.insert(parent, id.clone());
+        }
+        if self.ids.insert(group, id).is_none() {
+            self.order.push_back((group, parent));
+        }
+        while self.order.len() > MOST_ENDED {
+            if let Some((oldest, parent)) = self.order.pop_front() {
+                let id = self.ids.remove(&oldest).flatten();
+                // A later child's death may stand there by now.
+                if let Some(parent) = parent
+                    && self.of_child.get(&parent) == id.as_ref()
+                {
+                    self.of_child.remove(&parent);
+                }
+            }
+        }
+    }
+
+    pub(super) fn contains(&self, group: &Group) -> bool {
+        self.ids.contains_key(group)
+    }
+
+    pub(super) fn id(&self, group: &Group) -> Option<&str> {
+        self.ids.get(group)?.as_deref()
+    }
+
+    pub(super) fn child_id(&self, group: &Group) -> Option<&str> {
+        self.of_child.get(group).map(String::as_str)
+    }
+}
+
+/// Why a death by signal 9 has no SIGKILL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unseen {
+    /// So many were lost while the victim lived.
+    Lost(u64),
+    /// It may have been sent before the tracer started.
+    StartedLater,
+    /// None was sent.
+    NotGenerated,
+}
+
+/// How a process ended, from the status that the kernel keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Status {
+    Signal(i32),
+    Exited(i32),
+    Unknown,
+}
+
+impl Status {
+    pub(super) fn of(code: Option<i32>) -> Self {
+        match code {
+            Some(code) if code & 0x7f != 0 => Self::Signal(code & 0x7f),
+            Some(code) => Self::Exited((code >> 8) & 0xff),
+            None => Self::Unknown,
+        }
+    }
+}
+
+impl Case {
+    /// The SIGKILL that killed: the first that was delivered.
+    pub(super) fn killer(&self) -> Option<&Kill> {
+        self.kills
+            .iter()
+            .find(|kill| kill.event.result == SignalResult::Delivered)
+    }
+
+    /// The victim's parent, as it was when it was killed: at its end it may have another.
+    pub(super) fn parent(&self) -> Option<Group> {
+        let killed = self.kills.first().map(|kill| &kill.event.victim);
+        let ended = self.exit.as_ref().map(|exit| &exit.victim);
+        let victim = killed.or(ended)?;
+        victim.ancestry.first().map(|parent| parent.group)
+    }
+}

@@ -1,0 +1,405 @@
+//! The state machine itself: takes events, keeps cases, and closes them.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::Arc,
+};
+
+use super::{
+    Config, Output,
+    build::Subject,
+    case::{Case, Ended, Kill, Status, Unseen},
+    clock::Clock,
+    oom,
+    record::{self, Cause, Death, Gap, Record, SCHEMA, Started, Stopped},
+    rules::Rules,
+};
+use crate::event::{
+    Event, Exit, Group, InfoKind, MarkVictim, OomKill, Sigkill,
+    entry::{Attached, Lost, OomLine, ProcessState, Session, Tick},
+};
+
+const MOST_KILLS: usize = 8;
+/// How many losses are remembered for deaths of which no SIGKILL was seen.
+const MOST_GAPS: usize = 1024;
+/// `mark_victim` follows its SIGKILL within this time.
+const SOON_NS: u64 = 100_000_000;
+/// A SIGKILL that took no effect in this time never will.
+const STALE_NS: u64 = 600 * 1_000_000_000;
+/// A SIGKILL from before the tracer started may take this long to end its victim.
+const EARLY_NS: u64 = 60 * 1_000_000_000;
+
+/// The state machine.
+#[derive(Debug)]
+pub struct Engine {
+    config: Config,
+    rules: Rules,
+    session: Option<Session>,
+    attached_ns: Option<u64>,
+    clock: Clock,
+    now_ns: u64,
+    open: HashMap<Group, Case>,
+    /// Ended without a SIGKILL having been seen: judged at the next tick, when losses of
+    /// the same stretch are known.
+    waiting: Vec<Group>,
+    ended: Ended,
+    /// The latest OOM kill in each task's context.
+    oom_kills: HashMap<u32, Arc<OomKill>>,
+    /// Lines of the kernel log, by victim.
+    oom_lines: HashMap<u32, OomLine>,
+    baseline: oom::Baseline,
+    gaps: VecDeque<Lost>,
+    lost: u64,
+    deaths: u64,
+}
+
+impl Engine {
+    /// A state machine before its first event.
+    #[must_use]
+    pub fn new(config: Config, rules: Rules) -> Self {
+        Self {
+            config,
+            rules,
+            session: None,
+            attached_ns: None,
+            clock: Clock::default(),
+            now_ns: 0,
+            open: HashMap::new(),
+            waiting: Vec::new(),
+            ended: Ended::default(),
+            oom_kills: HashMap::new(),
+            oom_lines: HashMap::new(),
+            baseline: oom::Baseline::new(),
+            gaps: VecDeque::new(),
+            lost: 0,
+            deaths: 0,
+        }
+    }
+
+    /// Takes an event; what follows from it is appended to `out`.
+    pub fn handle(&mut self, event: Event, out: &mut Vec<Output>) {
+        match event {
+            Event::Session(session) => self.session = Some(session),
+            Event::Attached(attached) => self.attached(attached, out),
+            Event::Sigkill(kill) => self.sigkill(*kill),
+            Event::MarkVictim(mark) => self.mark_victim(mark),
+            Event::OomKill(oom) => {
+                self.oom_kills.insert(oom.sender_tid, Arc::new(*oom));
+            }
+            Event::OomLine(line) => {
+                self.oom_lines.insert(line.tgid, line);
+            }
+            Event::Image(image) => {
+                if let Some(case) = self.open.get_mut(&image.victim) {
+                    case.image = Some(image);
+                }
+            }
+            Event::Exit(exit) => self.exit(*exit, out),
+            Event::Lost(lost) => self.lost(lost, out),
+            Event::ProcessState(state) => self.process_state(state, out),
+            Event::Tick(tick) => self.tick(tick, out),
+            Event::Stopped(tick) => self.stopped(tick, out),
+        }
+    }
+
+    /// Victims that were killed and have not ended yet, as far as is known.
+    #[must_use]
+    pub fn dying(&self) -> usize {
+        let dying = |case: &&Case| case.revisions == 0 && case.killer().is_some();
+        self.open.values().filter(dying).count()
+    }
+
+    fn attached(&mut self, attached: Attached, out: &mut Vec<Output>) {
+        self.attached_ns = Some(attached.boottime_ns);
+        self.now_ns = attached.boottime_ns;
+        self.clock.set(Tick {
+            boottime_ns: attached.boottime_ns,
+            realtime_ns: attached.realtime_ns,
+        });
+        let Some(session) = &self.session else { return };
+        out.push(Output::record(Record::Started(Started {
+            schema: SCHEMA,
+            version: session.version.clone(),
+            node: session.node.clone(),
+            boot_id: session.boot_id.clone(),
+            kernel: session.kernel.clone(),
+            time: self.clock.format(attached.boottime_ns),
+            boottime_ns: attached.boottime_ns,
+            hooks: record::Hooks {
+                signal: "raw_tracepoint",
+                oom: attached.oom_hook,
+                symbols: attached.symbols,
+            },
+            absent: attached
+                .absent
+                .into_iter()
+                .map(|absent| record::AbsentFact {
+                    what: absent.what,
+                    why: absent.why,
+                })
+                .collect(),
+            ring_bytes: attached.ring_bytes,
+            attach_ms: attached.attach_us as f64 / 1_000.0,
+        })));
+    }
+
+    fn sigkill(&mut self, kill: Sigkill) {
+        let group = kill.victim.group;
+        // A zombie, or one that has ended already: nothing is left to kill.
+        if self.ended.contains(&group) || kill.victim.live_threads == Some(0) {
+            return;
+        }
+        let tgid = group.tgid;
+        let hook = self.oom_kills.get(&kill.sender.tid).cloned();
+        let line = self.oom_lines.get(&tgid).cloned();
+        let case = self.open.entry(group).or_default();
+        if case.kills.len() >= MOST_KILLS {
+            case.more_kills += 1;
+            return;
+        }
+        let from_kernel = kill.info == InfoKind::Priv;
+        let levels: HashSet<u64> = kill
+            .victim
+            .memcg
+            .iter()
+            .map(|level| level.address)
+            .collect();
+        let baseline = if from_kernel {
+            self.baseline
+                .iter()
+                .filter(|(address, _)| levels.contains(address))
+                .map(|(address, count)| (*address, *count))
+                .collect()
+        } else {
+            oom::Baseline::new()
+        };
+        if from_kernel {
+            oom::remember(&mut self.baseline, &kill);
+        }
+        case.kills.push(Kill {
+            event: Arc::new(kill),
+            hook,
+            line,
+            marked: false,
+            baseline,
+        });
+    }
+
+    fn mark_victim(&mut self, mark: MarkVictim) {
+        // It follows its SIGKILL in the same context within microseconds. The tid may be
+        // that of any thread of the victim's.
+        for case in self.open.values_mut() {
+            for kill in &mut case.kills {
+                let near = mark.boottime_ns.saturating_sub(kill.event.boottime_ns) < SOON_NS;
+                if near
+                    && kill.event.sender.tid == mark.sender_tid
+                    && kill.event.info == InfoKind::Priv
+                {
+                    kill.marked = true;
+                }
+            }
+        }
+    }
+
+    fn exit(&mut self, exit: Exit, out: &mut Vec<Output>) {
+        let group = exit.victim.group;
+        self.now_ns = self.now_ns.max(exit.boottime_ns);
+        // Two threads can both look like the last one.
+        if self.ended.contains(&group) || self.waiting.contains(&group) {
+            return;
+        }
+        let status = Status::of(exit.victim.exit_code);
+        let killed = status == Status::Signal(9);
+        if !killed && status != Status::Exited(137) {
+            // It got a SIGKILL and ended otherwise: its status says of what.
+            self.open.remove(&group);
+            self.ended.insert(group, None, None);
+            return;
+        }
+        let case = self.open.entry(group).or_default();
+        case.exit = Some(Arc::new(exit));
+        if killed && case.killer().is_none() {
+            self.waiting.push(group);
+        } else {
+            self.close(group, out);
+        }
+    }
+
+    fn lost(&mut self, lost: Lost, out: &mut Vec<Output>) {
+        self.lost += lost.count;
+        out.push(Output::record(Record::Gap(Gap {
+            schema: SCHEMA,
+            lost: lost.count,
+            kind: lost.kind.clone(),
+            cpu: lost.cpu,
+            from: self.clock.format(lost.from_ns),
+            to: self.clock.format(lost.to_ns),
+            from_boottime_ns: lost.from_ns,
+            to_boottime_ns: lost.to_ns,
+            why: "the ring buffer was full".to_owned(),
+        })));
+        self.gaps.push_back(lost);
+        while self.gaps.len() > MOST_GAPS {
+            self.gaps.pop_front();
+        }
+    }
+
+    fn tick(&mut self, tick: Tick, out: &mut Vec<Output>) {
+        self.clock.set(tick);
+        self.now_ns = self.now_ns.max(tick.boottime_ns);
+        for group in std::mem::take(&mut self.waiting) {
+            self.close(group, out);
+        }
+        let hang_ns = self.config.hang_ns;
+        let now_ns = self.now_ns;
+        let mut hanging: Vec<Group> = self
+            .open
+            .iter()
+            .filter(|(_, case)| case.revisions == 0 && !case.asked)
+            .filter(|(_, case)| {
+                case.killer()
+                    .is_some_and(|kill| now_ns.saturating_sub(kill.event.boottime_ns) >= hang_ns)
+            })
+            .map(|(group, _)| *group)
+            .collect();
+        hanging.sort_unstable();
+        for group in hanging {
+            if let Some(case) = self.open.get_mut(&group) {
+                case.asked = true;
+            }
+            out.push(Output::AskState(group));
+        }
+        // What never took effect and never will is forgotten, and so are old look-ups.
+        self.open.retain(|_, case| {
+            case.killer().is_some()
+                || case.exit.is_some()
+                || case
+                    .kills
+                    .last()
+                    .is_some_and(|kill| now_ns.saturating_sub(kill.event.boottime_ns) < STALE_NS)
+        });
+        self.oom_kills
+            .retain(|_, oom| now_ns.saturating_sub(oom.boottime_ns) < STALE_NS);
+        if self.oom_lines.len() > MOST_GAPS {
+            self.oom_lines.clear();
+        }
+    }
+
+    fn process_state(&mut self, state: ProcessState, out: &mut Vec<Output>) {
+        let group = Group {
+            tgid: state.tgid,
+            start_ns: state.start_ns,
+        };
+        let Some(case) = self.open.get_mut(&group) else {
+            return;
+        };
+        let gone = state.state.is_none();
+        case.state = Some(state);
+        if case.revisions > 0 || case.killer().is_none() {
+            return;
+        }
+        if gone {
+            // Its end was not seen, and will not be.
+            self.close(group, out);
+        } else {
+            self.write(group, false, out);
+        }
+    }
+
+    fn stopped(&mut self, tick: Tick, out: &mut Vec<Output>) {
+        self.clock.set(tick);
+        for group in std::mem::take(&mut self.waiting) {
+            self.close(group, out);
+        }
+        // What is dying still is written as it stands.
+        let mut dying: Vec<Group> = self
+            .open
+            .iter()
+            .filter(|(_, case)| case.revisions == 0 && case.killer().is_some())
+            .map(|(group, _)| *group)
+            .collect();
+        dying.sort_unstable();
+        for group in dying {
+            self.close(group, out);
+        }
+        out.push(Output::record(Record::Stopped(Stopped {
+            schema: SCHEMA,
+            time: self.clock.format(tick.boottime_ns),
+            boottime_ns: tick.boottime_ns,
+            deaths: self.deaths,
+            lost: self.lost,
+        })));
+    }
+
+    /// Writes a death for the last time.
+    fn close(&mut self, group: Group, out: &mut Vec<Output>) {
+        let id = self.write(group, true, out);
+        let case = self.open.remove(&group);
+        let parent = case.as_ref().and_then(Case::parent);
+        self.ended.insert(group, parent, id);
+    }
+
+    /// Writes a death's next revision; returns its id.
+    fn write(&mut self, group: Group, is_final: bool, out: &mut Vec<Output>) -> Option<String> {
+        let session = self.session.as_ref()?;
+        let case = self.open.get(&group)?;
+        let subject = Subject {
+            session,
+            clock: &self.clock,
+            rules: &self.rules,
+            argv: self.config.argv,
+            stop_window_ns: self.config.stop_window_ns,
+            group,
+            revision: case.revisions + 1,
+            is_final,
+        };
+        let mut death: Death = if let Some(killer) = case.killer() {
+            subject.killed(case, killer)
+        } else {
+            let exit = case.exit.as_deref()?;
+            let unseen = self.unseen(exit);
+            let child = self.ended.child_id(&group).map(str::to_owned);
+            subject.not_killed(case, exit, unseen, child)
+        };
+        if death.caused_by.is_none() && death.cause == Cause::NamespaceExit {
+            death.caused_by = death
+                .sender
+                .as_ref()
+                .and(case.killer())
+                .and_then(|killer| self.ended.id(&killer.event.sender.group))
+                .map(str::to_owned);
+        }
+        let id = death.id.clone();
+        if let Some(case) = self.open.get_mut(&group) {
+            if case.revisions == 0 {
+                self.deaths += 1;
+            }
+            case.revisions += 1;
+        }
+        out.push(Output::record(Record::Death(Box::new(death))));
+        Some(id)
+    }
+
+    /// Why no SIGKILL was seen for a death by signal 9.
+    fn unseen(&self, exit: &Exit) -> Unseen {
+        let end_ns = exit.boottime_ns;
+        let start_ns = exit.victim.group.start_ns;
+        let lost: u64 = self
+            .gaps
+            .iter()
+            .filter(|gap| gap.kind == "sigkill" && gap.from_ns <= end_ns && gap.to_ns >= start_ns)
+            .map(|gap| gap.count)
+            .sum();
+        if lost > 0 {
+            return Unseen::Lost(lost);
+        }
+        match self.attached_ns {
+            Some(attached)
+                if start_ns >= attached || end_ns.saturating_sub(attached) > EARLY_NS =>
+            {
+                Unseen::NotGenerated
+            }
+            _ => Unseen::StartedLater,
+        }
+    }
+}
