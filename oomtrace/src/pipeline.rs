@@ -56,9 +56,9 @@ impl Lookups for NoLookups {
 /// What stops the pipeline.
 #[derive(Debug, Error)]
 pub enum PipelineError {
-    #[error("a record cannot be written: {0}")]
+    #[error("a record cannot be written")]
     Sink(#[source] io::Error),
-    #[error("the recording cannot be written: {0}")]
+    #[error("the recording is not complete: it could not be written to the end")]
     Recording(#[source] io::Error),
 }
 
@@ -76,6 +76,8 @@ pub struct Pipeline<L: Lookups> {
     decoder: Decoder,
     engine: Engine,
     recorder: Option<Writer<BufWriter<File>>>,
+    /// Why the recording is not complete.
+    recording_failed: Option<io::Error>,
     sinks: Vec<Box<dyn Sink>>,
 }
 
@@ -94,6 +96,7 @@ impl<L: Lookups> Pipeline<L> {
             decoder: Decoder::default(),
             engine: Engine::new(config, rules),
             recorder: None,
+            recording_failed: None,
             sinks,
         }
     }
@@ -129,17 +132,19 @@ impl<L: Lookups> Pipeline<L> {
 
     /// Ends the recording, if there is one.
     pub fn finish(&mut self) -> Result<(), PipelineError> {
-        match self.recorder.take() {
-            Some(recorder) => recorder
-                .finish()
-                .map(drop)
-                .map_err(PipelineError::Recording),
+        if let Some(recorder) = self.recorder.take()
+            && let Err(error) = recorder.finish()
+        {
+            self.recording_failed = Some(error);
+        }
+        match self.recording_failed.take() {
+            Some(error) => Err(PipelineError::Recording(error)),
             None => Ok(()),
         }
     }
 
     fn take(&mut self, entry: &Entry) -> Result<(), PipelineError> {
-        self.write_down(entry)?;
+        self.write_down(entry);
         let event = match self.decoder.decode(entry) {
             Ok(Some(event)) => event,
             Ok(None) => return Ok(()),
@@ -164,10 +169,14 @@ impl<L: Lookups> Pipeline<L> {
         Ok(())
     }
 
-    fn write_down(&mut self, entry: &Entry) -> Result<(), PipelineError> {
-        match &mut self.recorder {
-            Some(recorder) => recorder.write(entry).map_err(PipelineError::Recording),
-            None => Ok(()),
+    /// A recording that cannot be written ends; tracing goes on.
+    fn write_down(&mut self, entry: &Entry) {
+        if let Some(recorder) = &mut self.recorder
+            && let Err(error) = recorder.write(entry)
+        {
+            log::error!("the recording ends here, tracing goes on: {error}");
+            self.recorder = None;
+            self.recording_failed = Some(error);
         }
     }
 

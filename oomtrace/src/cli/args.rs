@@ -94,7 +94,7 @@ pub(super) struct TraceArgs {
     #[command(flatten)]
     pub(super) records: RecordArgs,
     /// Size of the ring buffer, bytes: a power of two, one page at least
-    #[arg(long, value_name = "BYTES", default_value_t = 8 * 1024 * 1024)]
+    #[arg(long, value_name = "BYTES", default_value_t = 8 * 1024 * 1024, value_parser = ring_bytes)]
     pub(super) ring_bytes: u32,
     /// What to watch the OOM killer with
     #[arg(long, value_enum, default_value = "auto")]
@@ -102,6 +102,17 @@ pub(super) struct TraceArgs {
     /// Also write the stream of events to a file, for `oomtrace replay`
     #[arg(long, value_name = "FILE")]
     pub(super) record: Option<PathBuf>,
+}
+
+/// The kernel takes powers of two, and whole pages.
+fn ring_bytes(text: &str) -> Result<u32, String> {
+    let page_bytes = crate::identity::host::page_bytes();
+    text.parse::<u32>()
+        .ok()
+        .filter(|bytes| bytes.is_power_of_two() && u64::from(*bytes) >= page_bytes)
+        .ok_or_else(|| {
+            format!("it must be a power of two from {page_bytes} (one page) to 2147483648; do: give, for example, 8388608")
+        })
 }
 
 impl TraceArgs {

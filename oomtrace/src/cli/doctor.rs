@@ -179,7 +179,8 @@ fn finding(
         Availability::No(why) | Availability::Unknown(why) => Finding {
             what,
             state: otherwise,
-            found: why.clone(),
+            // What to do stands beside it.
+            found: why.lines().next().unwrap_or_default().to_owned(),
             todo: Some(todo),
         },
     }
@@ -250,7 +251,7 @@ fn pretty(diagnosis: &Diagnosis) -> String {
         }
     }
     match (&diagnosis.error, diagnosis.oom_hook) {
-        (Some(error), _) => text.push_str(&format!("Tracing does not start: {error}\n")),
+        (Some(error), _) => text.push_str(&format!("Tracing does not start here: {error}\n")),
         (None, hook) => text.push_str(&format!(
             "Tracing works here; OOM kills are watched by {}.\n",
             hook.unwrap_or("tracepoint")

@@ -3,12 +3,13 @@
 //! terminal nor a look-up keeps records waiting in the kernel.
 
 use std::{
+    collections::VecDeque,
     fs::File,
     io::BufWriter,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
-        mpsc::{Receiver, SyncSender, sync_channel},
+        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -39,9 +40,15 @@ use crate::{
 const TICK: Duration = Duration::from_millis(500);
 /// At the end, victims that are dying are waited for so long.
 const SETTLE: Duration = Duration::from_millis(500);
+/// At the end, a reader that does not read is waited for so long.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// While the second thread does not keep up, it is asked again after this.
+const BLOCKED: Duration = Duration::from_millis(20);
+/// So many records are passed on before signals are looked at.
+const AT_A_TIME: usize = 4096;
 /// So many entries may wait for the second thread; then the ring buffer fills, and what
 /// finds no room there is counted.
-const WAITING: usize = 64 * 1024;
+const WAITING: usize = 8 * 1024;
 
 /// Look-ups on this node.
 struct Node {
@@ -74,6 +81,12 @@ pub(super) struct Live {
     probe: AsyncFd<Probe>,
     entries: Option<SyncSender<Entry>>,
     sent: u64,
+    /// Found no room with the second thread; goes before all others.
+    held: Option<Entry>,
+    /// Losses that wait for the same, and what comes after them.
+    late: VecDeque<Entry>,
+    /// The ring buffer was not emptied.
+    more: bool,
     progress: Arc<Progress>,
     worker: Option<JoinHandle<Result<(), PipelineError>>>,
 }
@@ -100,6 +113,12 @@ impl Live {
             argv: args.records.argv(),
             ..Config::default()
         };
+        let log = KernelLog::open().ok();
+        let probe = Probe::attach(&Options {
+            ring_bytes: args.ring_bytes,
+            hook: args.hook(),
+            diagnostics,
+        })?;
         let recorder = args
             .record
             .as_ref()
@@ -109,12 +128,6 @@ impl Live {
                     .with_context(|| format!("{} cannot be written", path.display()))
             })
             .transpose()?;
-        let log = KernelLog::open().ok();
-        let probe = Probe::attach(&Options {
-            ring_bytes: args.ring_bytes,
-            hook: args.hook(),
-            diagnostics,
-        })?;
         let tick = host::now();
         let attached = Attached {
             boottime_ns: tick.boottime_ns,
@@ -160,6 +173,9 @@ impl Live {
             probe,
             entries: Some(entries),
             sent: 0,
+            held: None,
+            late: VecDeque::new(),
+            more: false,
             progress,
             worker: Some(worker),
         };
@@ -175,8 +191,19 @@ impl Live {
         ticker
     }
 
-    /// Waits for records or for the next tick, and passes on what there is.
+    /// Waits for records or for the next tick, and passes on what there is. Dropping the
+    /// future loses nothing.
     pub(super) async fn turn(&mut self, ticker: &mut tokio::time::Interval) -> Result<Turn> {
+        if self.held.is_some() {
+            // The second thread does not keep up. What finds no room in the ring buffer
+            // meanwhile is counted there.
+            tokio::time::sleep(BLOCKED).await;
+            return Ok(self.drain());
+        }
+        if self.more {
+            tokio::task::yield_now().await;
+            return Ok(self.drain());
+        }
         tokio::select! {
             ready = self.probe.readable_mut() => {
                 ready.context("the ring buffer cannot be waited for")?.clear_ready();
@@ -186,12 +213,26 @@ impl Live {
         }
     }
 
+    /// Passes on records, a limited number at a time: signals are to be seen in between.
     fn drain(&mut self) -> Turn {
-        while let Some(record) = self.probe.get_mut().next_record() {
+        self.more = false;
+        if let Some(entry) = self.held.take()
+            && self.send(entry) == Turn::Ended
+        {
+            return Turn::Ended;
+        }
+        for _ in 0..AT_A_TIME {
+            if self.held.is_some() {
+                return Turn::GoOn;
+            }
+            let Some(record) = self.probe.get_mut().next_record() else {
+                return Turn::GoOn;
+            };
             if self.send(Entry::Kernel(record)) == Turn::Ended {
                 return Turn::Ended;
             }
         }
+        self.more = true;
         Turn::GoOn
     }
 
@@ -199,55 +240,85 @@ impl Live {
         if self.drain() == Turn::Ended {
             return Turn::Ended;
         }
-        self.losses();
         self.probe.get_mut().flush_diagnostics();
+        // Losses come before the tick that judges by them: while records wait, so do both.
+        if self.held.is_some() || self.more || self.losses() == Turn::Ended {
+            return Turn::GoOn;
+        }
         self.send(Entry::Tick(host::now()))
     }
 
-    fn losses(&mut self) {
+    fn losses(&mut self) -> Turn {
         for lost in self.probe.get_mut().lost() {
-            self.send(Entry::Lost(lost));
+            self.late.push_back(Entry::Lost(lost));
         }
-    }
-
-    fn send(&mut self, entry: Entry) -> Turn {
-        let entries = self.entries.as_ref();
-        if entries.is_some_and(|entries| entries.send(entry).is_ok()) {
-            self.sent += 1;
-            Turn::GoOn
-        } else {
-            Turn::Ended
-        }
-    }
-
-    /// Waits a little for those that are dying at the end, so that their death is written
-    /// whole.
-    fn settle(&mut self) -> Turn {
-        let until = Instant::now() + SETTLE;
-        loop {
-            if self.drain() == Turn::Ended {
+        while self.held.is_none()
+            && let Some(entry) = self.late.pop_front()
+        {
+            if self.send(entry) == Turn::Ended {
                 return Turn::Ended;
             }
-            let taken = self.progress.taken.load(Ordering::Acquire);
-            let dying = self.progress.dying.load(Ordering::Acquire);
-            if (taken == self.sent && dying == 0) || Instant::now() >= until {
-                return Turn::GoOn;
-            }
-            std::thread::sleep(SETTLE / 100);
         }
+        Turn::GoOn
     }
 
-    /// Passes on all that was received, ends the stream, and waits until it is written.
+    /// Hands an entry to the second thread, without waiting for it: one that finds no room
+    /// is held.
+    fn send(&mut self, entry: Entry) -> Turn {
+        let Some(entries) = &self.entries else {
+            return Turn::Ended;
+        };
+        match entries.try_send(entry) {
+            Ok(()) => self.sent += 1,
+            Err(TrySendError::Full(entry)) => self.held = Some(entry),
+            Err(TrySendError::Disconnected(_)) => return Turn::Ended,
+        }
+        Turn::GoOn
+    }
+
+    /// Passes on all that was received, ends the stream, and waits until it is written: a
+    /// little for those that are dying, and no longer than [`PATIENCE`] for a reader.
     pub(super) fn finish(mut self) -> Result<()> {
-        if self.settle() == Turn::GoOn {
-            self.losses();
-            self.send(Entry::Stopped(host::now()));
+        let began = Instant::now();
+        let wait = || std::thread::sleep(BLOCKED / 10);
+        let mut running = true;
+        while running && began.elapsed() < PATIENCE {
+            running = self.drain() == Turn::GoOn;
+            let taken = self.progress.taken.load(Ordering::Acquire);
+            let dying = self.progress.dying.load(Ordering::Acquire);
+            let all_taken = taken == self.sent && self.held.is_none() && !self.more;
+            if all_taken && (dying == 0 || began.elapsed() >= SETTLE) {
+                break;
+            }
+            wait();
+        }
+        if running && self.losses() == Turn::GoOn {
+            self.late.push_back(Entry::Stopped(host::now()));
+        }
+        while running && began.elapsed() < PATIENCE {
+            running = self.drain() == Turn::GoOn && self.losses() == Turn::GoOn;
+            if self.late.is_empty() && self.held.is_none() {
+                break;
+            }
+            wait();
         }
         self.entries = None;
-        match self.worker.take().map(JoinHandle::join) {
-            Some(Ok(result)) => Ok(result?),
-            Some(Err(_)) => Err(anyhow!("the second thread panicked; please report this")),
-            None => Ok(()),
+        let Some(worker) = self.worker.take() else {
+            return Ok(());
+        };
+        while !worker.is_finished() {
+            if began.elapsed() >= PATIENCE {
+                let waiting = self.sent - self.progress.taken.load(Ordering::Acquire);
+                return Err(anyhow!(
+                    "{waiting} events could not be written: nobody reads the output\n\
+                     do: read it, or send it to a file"
+                ));
+            }
+            wait();
+        }
+        match worker.join() {
+            Ok(result) => Ok(result?),
+            Err(_) => Err(anyhow!("the second thread panicked; please report this")),
         }
     }
 }
@@ -257,11 +328,13 @@ fn work(
     entries: &Receiver<Entry>,
     progress: &Progress,
 ) -> Result<(), PipelineError> {
-    for entry in entries {
+    let pushed = entries.iter().try_for_each(|entry| {
         let pushed = pipeline.push(&entry);
         progress.dying.store(pipeline.dying(), Ordering::Release);
         progress.taken.fetch_add(1, Ordering::Release);
-        pushed?;
-    }
-    pipeline.finish()
+        pushed
+    });
+    // Whatever the sinks say, the recording gets its end.
+    let finished = pipeline.finish();
+    pushed.and(finished)
 }

@@ -36,9 +36,12 @@ pub fn main() -> ExitCode {
         Err(error) => {
             let _ = error.print();
             // Help and version are no errors. `exec` keeps 2 for its command.
-            let code = match (error.use_stderr(), std::env::args().nth(1).as_deref()) {
+            let subcommand = std::env::args_os()
+                .skip(1)
+                .find(|word| !word.as_encoded_bytes().starts_with(b"-"));
+            let code = match (error.use_stderr(), subcommand) {
                 (false, _) => code::DONE,
-                (true, Some("exec")) => exec::OWN_FAILURE,
+                (true, Some(word)) if word == "exec" => exec::OWN_FAILURE,
                 (true, _) => code::USAGE,
             };
             return ExitCode::from(code);
@@ -67,7 +70,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         // Whoever read our output has gone: nothing is wrong.
-        Err(error) if is_broken_pipe(&error) => ExitCode::from(code::DONE),
+        Err(error) if !is_exec && is_broken_pipe(&error) => ExitCode::from(code::DONE),
         Err(error) => {
             output::complain(&format!("{error:#}"));
             ExitCode::from(if is_exec {

@@ -6,7 +6,10 @@ use anyhow::{Context as _, Result};
 
 use super::{args::ReplayArgs, output};
 use crate::{
-    event::recording::Reader,
+    event::{
+        entry::{Entry, Tick},
+        recording::Reader,
+    },
     pipeline::{NoLookups, Pipeline, Source},
     provenance::{Config, rules::Rules},
 };
@@ -27,8 +30,21 @@ pub(super) fn run(args: &ReplayArgs) -> Result<ExitCode> {
         Rules::built_in()?,
         sinks,
     );
+    let mut last = Tick::default();
     for entry in reader {
-        pipeline.push(&entry.with_context(|| name.clone())?)?;
+        match entry {
+            Ok(entry) => {
+                if let Entry::Tick(tick) = entry {
+                    last = tick;
+                }
+                pipeline.push(&entry)?;
+            }
+            Err(error) => {
+                // What came before counts: the deaths of those that were dying are written.
+                pipeline.push(&Entry::Stopped(last))?;
+                return Err(error).with_context(|| name.clone());
+            }
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

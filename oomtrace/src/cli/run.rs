@@ -24,6 +24,13 @@ async fn trace(args: &RunArgs, verbose: u8, started: Instant) -> Result<ExitCode
     // Before anything else, so that a signal that comes during the start ends it cleanly.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
+    let mut quit = signal(SignalKind::quit())?;
+    // nohup(1) has it ignored, and it is to stay so.
+    let mut hangup = if is_ignored(libc::SIGHUP) {
+        None
+    } else {
+        Some(signal(SignalKind::hangup())?)
+    };
     let shield = Shield::raise();
     if let Some(absent) = shield.absent() {
         log::warn!("{}: {}", absent.what, absent.why);
@@ -40,8 +47,21 @@ async fn trace(args: &RunArgs, verbose: u8, started: Instant) -> Result<ExitCode
             }
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
+            _ = quit.recv() => break,
+            Some(()) = async { hangup.as_mut()?.recv().await } => break,
         }
     }
     live.finish()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether this process was started with a signal ignored.
+fn is_ignored(signal: libc::c_int) -> bool {
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: asks only; the pointer is to a `sigaction`, and all zeros is a valid one.
+    let action = unsafe {
+        libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr());
+        action.assume_init()
+    };
+    action.sa_sigaction == libc::SIG_IGN
 }

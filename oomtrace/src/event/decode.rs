@@ -90,6 +90,11 @@ pub struct Needs {
     pub kernel_log: bool,
 }
 
+/// Call paths that are kept. A signal in interrupt context can come from anywhere.
+const MOST_STACKS: usize = 1024;
+/// Symbols that are kept; then all are looked up anew as they are needed.
+const MOST_SYMBOLS: usize = 16 * 1024;
+
 /// Turns entries into events. It keeps the symbols that came with the stream.
 #[derive(Debug, Default)]
 pub struct Decoder {
@@ -122,6 +127,9 @@ impl Decoder {
     }
 
     fn learn(&mut self, symbols: &[Symbol]) {
+        if self.symbols.len() > MOST_SYMBOLS {
+            self.symbols.clear();
+        }
         for symbol in symbols {
             self.symbols.insert(symbol.address, symbol.name.clone());
         }
@@ -222,6 +230,9 @@ impl Decoder {
             .filter_map(|address| self.symbols.get(address)?.as_deref());
         let path = call_path(names);
         let path = (!path.is_empty()).then(|| Arc::from(path));
+        if self.stacks.len() > MOST_STACKS {
+            self.stacks.clear();
+        }
         self.stacks.insert(addresses, path.clone());
         path
     }

@@ -56,7 +56,7 @@ pub struct Lost {
 }
 
 /// A moment on both clocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tick {
     pub boottime_ns: u64,
     pub realtime_ns: i64,

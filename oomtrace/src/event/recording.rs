@@ -113,7 +113,10 @@ impl<R: Read> Reader<R> {
         let mut magic = [0; 8];
         let mut version = [0; 4];
         from.read_exact(&mut magic)
-            .map_err(|_| RecordingError::Magic)?;
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::UnexpectedEof => RecordingError::Magic,
+                _ => RecordingError::Io(error),
+            })?;
         if magic != *MAGIC {
             return Err(RecordingError::Magic);
         }

@@ -278,20 +278,31 @@ fn btf_with(function: &str, id: u32) -> Btf {
 /// the time of the whole start.
 fn load_tracepoints(ebpf: &mut Ebpf) -> Result<(), ProbeError> {
     std::thread::scope(|scope| {
-        let loads: Vec<_> = ebpf
-            .programs_mut()
-            .filter_map(|(name, program)| {
-                let (known, _) = TRACEPOINTS.iter().find(|(known, _)| *known == name)?;
-                let program: &mut RawTracePoint = program.try_into().ok()?;
-                Some(scope.spawn(move || load_tracepoint(known, program)))
-            })
-            .collect();
-        for load in loads {
-            load.join()
-                .map_err(|_| ProbeError::Internal("loading a program panicked".to_owned()))??;
+        let mut loads = Vec::new();
+        for (name, program) in ebpf.programs_mut() {
+            let Some((known, _)) = TRACEPOINTS.iter().find(|(known, _)| *known == name) else {
+                continue;
+            };
+            let Ok(program) = <&mut RawTracePoint>::try_from(program) else {
+                continue;
+            };
+            let thread = std::thread::Builder::new();
+            loads.extend(thread.spawn_scoped(scope, move || load_tracepoint(known, program)));
         }
-        Ok(())
-    })
+        loads.into_iter().try_for_each(|load| {
+            load.join()
+                .map_err(|_| ProbeError::Internal("loading a program panicked".to_owned()))?
+        })
+    })?;
+    // Where no thread could be had: one after the other.
+    for (name, _) in TRACEPOINTS {
+        let program: &mut RawTracePoint =
+            program(ebpf, name).map_err(|error| ProbeError::Internal(explain(&error)))?;
+        if program.fd().is_err() {
+            load_tracepoint(name, program)?;
+        }
+    }
+    Ok(())
 }
 
 fn load_tracepoint(name: &'static str, program: &mut RawTracePoint) -> Result<(), ProbeError> {

@@ -25,8 +25,11 @@ pub enum ProbeError {
         super::btf::KERNEL_BTF
     )]
     NoBtf,
-    #[error("the kernel's type information cannot be used: {0}")]
-    Btf(#[source] BtfError),
+    #[error(
+        "the kernel's type information (BTF) cannot be used: {error}\n\
+         do: check that what is mounted on /sys is the running kernel's own"
+    )]
+    Btf { error: BtfError },
     #[error(
         "this kernel has no BPF ring buffers: it refused to make one\n\
          do: use Linux 5.8 or later with CONFIG_BPF_SYSCALL=y"
@@ -77,6 +80,7 @@ impl ProbeError {
             self,
             Self::Privileges { .. }
                 | Self::NoBtf
+                | Self::Btf { .. }
                 | Self::NoRingBuffer
                 | Self::Refused(_)
                 | Self::Hook { .. }

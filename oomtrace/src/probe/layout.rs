@@ -41,9 +41,9 @@ impl Layout {
     pub(super) fn from_kernel() -> Result<Self, ProbeError> {
         let btf = Btf::from_kernel().map_err(|error| match error {
             BtfError::NoKernelBtf => ProbeError::NoBtf,
-            other => ProbeError::Btf(other),
+            error => ProbeError::Btf { error },
         })?;
-        Self::resolve(&btf).map_err(ProbeError::Btf)?
+        Self::resolve(&btf).map_err(|error| ProbeError::Btf { error })?
     }
 
     fn resolve(btf: &Btf) -> Result<Result<Self, ProbeError>, BtfError> {

@@ -171,6 +171,7 @@ impl Subject<'_> {
             pid: process.group.tgid,
             ns_pid: process.ns_tgid,
             ppid: process.ppid,
+            pgid: process.pgid,
             comm: process.comm.clone(),
             exe: process.exe.clone(),
             argv,

@@ -336,6 +336,7 @@ impl Engine {
         let id = self.write(group, true, out);
         let case = self.open.remove(&group);
         let parent = case.as_ref().and_then(Case::parent);
+        self.oom_lines.remove(&group.tgid);
         self.ended.insert(group, parent, id);
     }
 

@@ -210,6 +210,8 @@ pub struct Victim {
     pub pid: u32,
     pub ns_pid: Option<u32>,
     pub ppid: Option<u32>,
+    /// Its process group.
+    pub pgid: Option<u32>,
     pub comm: Option<String>,
     pub exe: Option<String>,
     pub argv: Option<Vec<String>>,

@@ -19,10 +19,10 @@ use super::{
 pub(super) enum SpawnError {
     #[error("command not found")]
     NotFound,
+    #[error("the interpreter that its first line names is not there")]
+    NoInterpreter,
     #[error("cannot be run: {0}")]
-    NotExecutable(#[source] io::Error),
-    #[error("cannot be started: {0}")]
-    Other(#[source] io::Error),
+    NotExecutable(io::Error),
 }
 
 /// How the command ended.
@@ -72,6 +72,7 @@ impl Tree {
         as_root: bool,
         shield: &Shield,
         mask: libc::sigset_t,
+        limits: libc::rlimit,
     ) -> Result<Self, SpawnError> {
         let Some((program, arguments)) = words.split_first() else {
             return Err(SpawnError::NotFound);
@@ -94,6 +95,8 @@ impl Tree {
             if let Some(caller) = &caller {
                 become_user(caller)?;
             }
+            // SAFETY: the pointer is to a limit that getrlimit once filled in.
+            unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limits) };
             // SAFETY: the pointer is to a set that pthread_sigmask once filled in.
             match unsafe {
                 libc::pthread_sigmask(libc::SIG_SETMASK, &raw const mask, std::ptr::null_mut())
@@ -109,14 +112,23 @@ impl Tree {
             Ok(child) => Ok(Self {
                 root: libc::pid_t::try_from(child.id()).unwrap_or(-1),
             }),
-            Err(error) => Err(match error.kind() {
-                io::ErrorKind::NotFound => SpawnError::NotFound,
-                io::ErrorKind::PermissionDenied => SpawnError::NotExecutable(error),
-                _ if error.raw_os_error() == Some(libc::ENOEXEC) => {
-                    SpawnError::NotExecutable(error)
-                }
-                _ => SpawnError::Other(error),
-            }),
+            // A script without a first line that says for what: the shell's, as execvp(3)
+            // has it.
+            Err(error) if error.raw_os_error() == Some(libc::ENOEXEC) && !words_are_sh(words) => {
+                let mut script = vec![OsString::from("/bin/sh")];
+                script.extend_from_slice(words);
+                Self::spawn(&script, as_root, shield, mask, limits)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let is_there = program.as_encoded_bytes().contains(&b'/')
+                    && std::path::Path::new(program).exists();
+                Err(if is_there {
+                    SpawnError::NoInterpreter
+                } else {
+                    SpawnError::NotFound
+                })
+            }
+            Err(error) => Err(SpawnError::NotExecutable(error)),
         }
     }
 
@@ -137,7 +149,7 @@ impl Tree {
     }
 
     /// Waits for all that have ended; the command's status, if it is among them.
-    pub(super) fn reap(&mut self) -> Option<Status> {
+    pub(super) fn reap(&self) -> Option<Status> {
         let mut ended = None;
         loop {
             let mut status = 0;
@@ -151,6 +163,21 @@ impl Tree {
             }
         }
     }
+}
+
+fn words_are_sh(words: &[OsString]) -> bool {
+    words.first().is_some_and(|word| word == "/bin/sh")
+}
+
+/// The limit of locked memory: before 5.11, BPF maps count, and loading them lifts it.
+pub(super) fn memlock_limit() -> libc::rlimit {
+    let mut limit = libc::rlimit {
+        rlim_cur: libc::RLIM_INFINITY,
+        rlim_max: libc::RLIM_INFINITY,
+    };
+    // SAFETY: the pointer is to an `rlimit`.
+    unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) };
+    limit
 }
 
 /// The command must not inherit the tracer's shield against the OOM killer.

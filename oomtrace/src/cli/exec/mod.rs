@@ -19,9 +19,9 @@ use anyhow::{Context as _, Result};
 use tokio::io::{Interest, unix::AsyncFd};
 
 use self::{
-    command::{SpawnError, Tree},
+    command::{SpawnError, Status, Tree},
     report::Report,
-    signals::Signals,
+    signals::{Received, Signals},
 };
 use super::{
     args::ExecArgs,
@@ -29,6 +29,7 @@ use super::{
     output,
     shield::Shield,
 };
+use crate::event::text::printable;
 
 /// `exec`'s own failures, as env(1) has them: it failed itself, the command cannot be run,
 /// there is no such command.
@@ -46,9 +47,10 @@ pub(super) fn run(args: &ExecArgs, verbose: u8, quiet: bool, started: Instant) -
 
 async fn trace(args: &ExecArgs, verbose: u8, quiet: bool, started: Instant) -> Result<ExitCode> {
     let program = args.command.first().cloned().unwrap_or_default();
-    if let Some(notice) = command::client_notice(&args.command) {
+    if let Some(notice) = command::client_notice(&args.command).filter(|_| !quiet) {
         output::complain(&notice);
     }
+    let limits = command::memlock_limit();
     // Blocked before any thread is started, so that every thread leaves them to us.
     let signals = Signals::block().context("signals cannot be caught")?;
     let mask = signals.mask_before();
@@ -71,15 +73,25 @@ async fn trace(args: &ExecArgs, verbose: u8, quiet: bool, started: Instant) -> R
         started,
     )?;
 
-    let mut tree = match Tree::spawn(&args.command, args.as_root, &shield, mask) {
+    // Who pressed Ctrl-C while this was starting does not want the command any more.
+    if let Some(signal) = signals
+        .get_ref()
+        .read()
+        .into_iter()
+        .find_map(Received::ends)
+    {
+        let _ = live.finish();
+        return Ok(ExitCode::from(Status::Signal(signal).exit_code()));
+    }
+    let tree = match Tree::spawn(&args.command, args.as_root, &shield, mask, limits) {
         Ok(tree) => tree,
         Err(error) => {
-            live.finish()?;
-            output::complain(&format!("{}: {error}", program.display()));
+            let _ = live.finish();
+            let program = printable(&program.to_string_lossy());
+            output::complain(&format!("{program}: {error}"));
             return Ok(ExitCode::from(match error {
-                SpawnError::NotFound => NOT_FOUND,
+                SpawnError::NotFound | SpawnError::NoInterpreter => NOT_FOUND,
                 SpawnError::NotExecutable(_) => NOT_EXECUTABLE,
-                SpawnError::Other(_) => OWN_FAILURE,
             }));
         }
     };

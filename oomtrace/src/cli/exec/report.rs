@@ -70,6 +70,8 @@ pub(super) struct Report {
     for_people: bool,
     /// The command; 0 before it is started.
     root: Arc<AtomicU32>,
+    /// Ids here are not the node's: then nothing can be left out.
+    foreign_ids: bool,
 }
 
 impl Report {
@@ -90,11 +92,18 @@ impl Report {
         } else {
             Box::new(Json(target))
         };
+        let foreign_ids = in_pid_namespace();
+        if foreign_ids && !quiet {
+            output::complain(
+                "this PID namespace is not the node's: the command's processes cannot be told from others, and every death on the node is reported (do: run it with the host's PID namespace)",
+            );
+        }
         Ok(Self {
             inner,
             summary_to,
             for_people,
             root,
+            foreign_ids,
         })
     }
 
@@ -108,17 +117,31 @@ impl Report {
     }
 
     /// The command itself, or one that descends from it: this process is the parent of
-    /// those that it left behind.
+    /// those that it left behind. Only so many ancestors are kept; what lies deeper is
+    /// known by its process group, which all have that do not leave it.
     fn is_ours(&self, death: &Death) -> bool {
+        if self.foreign_ids {
+            return true;
+        }
         let root = self.root.load(Ordering::Relaxed);
         let own = std::process::id();
+        // SAFETY: no arguments, no failure.
+        let group = unsafe { libc::getpgrp() }.unsigned_abs();
         death.victim.pid == root
+            || death.victim.pgid == Some(group)
             || death
                 .victim
                 .ancestry
                 .iter()
                 .any(|ancestor| ancestor.pid == root || ancestor.pid == own)
     }
+}
+
+/// Whether this process is in a PID namespace of its own: its ids are not those that the
+/// kernel's events carry. `PROC_PID_INIT_INO` of include/linux/proc_ns.h is the first one's.
+fn in_pid_namespace() -> bool {
+    const FIRST: &str = "pid:[4026531836]";
+    std::fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() != FIRST)
 }
 
 impl Sink for Report {

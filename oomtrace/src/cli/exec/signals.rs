@@ -7,18 +7,22 @@ use std::{
     os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
 };
 
-/// What is caught: what can be passed on, and the end of children.
-const CAUGHT: &[libc::c_int] = &[
-    libc::SIGTERM,
-    libc::SIGINT,
-    libc::SIGQUIT,
-    libc::SIGHUP,
-    libc::SIGUSR1,
-    libc::SIGUSR2,
-    libc::SIGALRM,
-    libc::SIGWINCH,
-    libc::SIGCONT,
-    libc::SIGCHLD,
+/// What is left alone: what cannot be caught, faults of this very process, and job
+/// control, which the terminal does to the command as well.
+const LEFT: &[libc::c_int] = &[
+    libc::SIGKILL,
+    libc::SIGSTOP,
+    libc::SIGSEGV,
+    libc::SIGBUS,
+    libc::SIGFPE,
+    libc::SIGILL,
+    libc::SIGTRAP,
+    libc::SIGABRT,
+    libc::SIGSYS,
+    libc::SIGTSTP,
+    libc::SIGTTIN,
+    libc::SIGTTOU,
+    libc::SIGPIPE,
 ];
 
 /// A signal that came.
@@ -27,6 +31,14 @@ pub(super) struct Received {
     pub(super) signal: libc::c_int,
     /// Not from a process: the terminal, say.
     pub(super) from_kernel: bool,
+}
+
+impl Received {
+    /// Its number, if it asks to end.
+    pub(super) fn ends(self) -> Option<libc::c_int> {
+        let ends = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
+        ends.contains(&self.signal).then_some(self.signal)
+    }
 }
 
 /// A descriptor that signals are read from.
@@ -41,12 +53,14 @@ impl Signals {
     pub(super) fn block() -> io::Result<Self> {
         let mut set = MaybeUninit::<libc::sigset_t>::zeroed();
         let mut before = MaybeUninit::<libc::sigset_t>::zeroed();
-        // SAFETY: `set` is initialised by sigemptyset before it is used.
+        // SAFETY: `set` is initialised by sigfillset before it is used.
         let fd = unsafe {
-            libc::sigemptyset(set.as_mut_ptr());
-            for signal in CAUGHT {
-                libc::sigaddset(set.as_mut_ptr(), *signal);
+            libc::sigfillset(set.as_mut_ptr());
+            for signal in LEFT {
+                libc::sigdelset(set.as_mut_ptr(), *signal);
             }
+            // Ignored, as it may have been inherited, it would not come at all.
+            libc::signal(libc::SIGCHLD, libc::SIG_DFL);
             let error = libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), before.as_mut_ptr());
             if error != 0 {
                 return Err(io::Error::from_raw_os_error(error));

@@ -146,7 +146,7 @@ fn bad_option(options: &Options) -> Result<Vec<String>> {
     Ok(ended_with(&ended, 125))
 }
 
-fn command(options: &Options, own: &[&str], argv: &[&str]) -> Command {
+pub(super) fn command(options: &Options, own: &[&str], argv: &[&str]) -> Command {
     let mut command = Command::new(&options.tracer);
     command.arg("exec").args(own).arg("--").args(argv);
     // CMD runs as the user who called sudo: here, whoever runs the test.
@@ -160,7 +160,7 @@ fn exec(options: &Options, own: &[&str], argv: &[&str]) -> Result<Ended> {
     Program::run(&mut command(options, own, argv), options.program_limit())
 }
 
-fn ended_with(ended: &Ended, code: i32) -> Vec<String> {
+pub(super) fn ended_with(ended: &Ended, code: i32) -> Vec<String> {
     if ended.status.code() == Some(code) {
         Vec::new()
     } else {
@@ -169,7 +169,7 @@ fn ended_with(ended: &Ended, code: i32) -> Vec<String> {
 }
 
 /// CMD's output comes through untouched, and nothing else with it.
-fn printed(ended: &Ended, lines: &[&str]) -> Vec<String> {
+pub(super) fn printed(ended: &Ended, lines: &[&str]) -> Vec<String> {
     if ended.stdout == lines {
         Vec::new()
     } else {

@@ -3,7 +3,9 @@
 
 mod doctor;
 mod exec;
+mod faithful;
 mod loss;
+mod refusals;
 mod trace;
 
 use anyhow::Result;
@@ -21,9 +23,16 @@ pub(crate) struct Case {
 }
 
 pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
-    [exec::CASES, trace::CASES, loss::CASES, doctor::CASES]
-        .into_iter()
-        .flatten()
+    [
+        exec::CASES,
+        faithful::CASES,
+        trace::CASES,
+        loss::CASES,
+        doctor::CASES,
+        refusals::CASES,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 pub(crate) fn run(options: &Options, tally: &mut Tally) {
