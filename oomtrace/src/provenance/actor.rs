@@ -202,9 +202,9 @@ fn relation(sender: &Process, victim: &Process) -> Option<&'static str> {
     }
 }
 
-/// Whether two processes are one party, or stand under one supervisor: the same process,
-/// the same parent (other than process 1), the same process group or session, or the same
-/// runtime or service manager above them.
+/// Whether two processes are one party, or act for one supervisor: the same process, the
+/// same parent (other than process 1), the same process group or session, processes of one
+/// runtime, or a service manager and what it has run.
 #[must_use]
 pub(super) fn same_party(one: &Process, other: &Process, rules: &Rules) -> bool {
     // Sessions and groups 0 and 1 are the kernel's and process 1's: everybody's.
@@ -216,15 +216,47 @@ pub(super) fn same_party(one: &Process, other: &Process, rules: &Rules) -> bool 
             (one.ancestry.first(), other.ancestry.first()),
             (Some(a), Some(b)) if a.group == b.group && a.group.tgid > 1
         )
-        || one.ancestry.iter().any(|ancestor| {
-            let supervises = rules
-                .actor(None, Some(&ancestor.comm))
-                .is_some_and(|row| matches!(row.kind, Role::Runtime));
-            supervises
-                && (other.group == ancestor.group
-                    || other
-                        .ancestry
-                        .iter()
-                        .any(|theirs| theirs.group == ancestor.group))
-        })
+        || one_runtime(one, other, rules)
+        || manages(one, other, rules)
+        || manages(other, one, rules)
+}
+
+/// Both are a runtime's own processes, and one supervisor stands above them or is one of
+/// them. What merely runs in a container has its shim above it as well, and is no runtime.
+fn one_runtime(one: &Process, other: &Process, rules: &Rules) -> bool {
+    let (ones, others) = (supervisors(one, rules), supervisors(other, rules));
+    ones.iter().any(|group| others.contains(group))
+}
+
+/// The runtimes that a process acts for: itself, and those above it. None if it is no
+/// runtime itself.
+fn supervisors(process: &Process, rules: &Rules) -> Vec<Group> {
+    let is_runtime = |exe: Option<&str>, comm: Option<&str>| {
+        rules
+            .actor(exe, comm)
+            .is_some_and(|row| row.kind == Role::Runtime)
+    };
+    if !is_runtime(process.exe.as_deref(), process.comm.as_deref()) {
+        return Vec::new();
+    }
+    let above = process
+        .ancestry
+        .iter()
+        .filter(|ancestor| is_runtime(None, Some(&ancestor.comm)))
+        .map(|ancestor| ancestor.group);
+    std::iter::once(process.group).chain(above).collect()
+}
+
+/// `manager` is a service manager and has run `other`, with nobody's session in between:
+/// a unit's stop command acts for it. Below process 1 is everything, orphans too: there it
+/// proves nothing.
+fn manages(manager: &Process, other: &Process, rules: &Rules) -> bool {
+    let role = |exe: Option<&str>, comm: Option<&str>| rules.actor(exe, comm).map(|row| row.kind);
+    manager.group.tgid > 1
+        && role(manager.exe.as_deref(), manager.comm.as_deref()) == Some(Role::ServiceManager)
+        && other
+            .ancestry
+            .iter()
+            .take_while(|ancestor| role(None, Some(&ancestor.comm)) != Some(Role::Session))
+            .any(|ancestor| ancestor.group == manager.group)
 }

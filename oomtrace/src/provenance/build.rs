@@ -425,7 +425,7 @@ fn no_signal(unseen: Unseen) -> (Cause, Mechanism, Party, Vec<Evidence>) {
             Mechanism::Unknown,
             Party::unknown(),
             "tracer_started_later",
-            "the process is older than the tracer, and died soon after its start: the SIGKILL may have been sent before".to_owned(),
+            "the process is older than the tracer: its SIGKILL was, or may have been, sent before the tracer started".to_owned(),
         ),
         Unseen::NotGenerated => (
             Cause::Kernel,

@@ -12,6 +12,7 @@ use crate::event::{
     entry::{OomLine, ProcessState},
 };
 
+const MOST_KILLS: usize = 8;
 /// How many ended thread groups are remembered, so that none is reported twice.
 const MOST_ENDED: usize = 8192;
 
@@ -115,11 +116,31 @@ impl Status {
 }
 
 impl Case {
-    /// The SIGKILL that killed: the first that was delivered.
+    /// The SIGKILL that killed: the first that was delivered. None, if the process chose its
+    /// own status: the status decides what it died of.
     pub(super) fn killer(&self) -> Option<&Kill> {
+        if let Some(exit) = &self.exit
+            && let Status::Exited(_) = Status::of(exit.victim.exit_code)
+        {
+            return None;
+        }
         self.kills
             .iter()
             .find(|kill| kill.event.result == SignalResult::Delivered)
+    }
+
+    /// Keeps a SIGKILL. Beyond [`MOST_KILLS`] one without effect gives way to the first that
+    /// was delivered; all others are counted.
+    pub(super) fn add(&mut self, kill: Kill) {
+        if self.kills.len() < MOST_KILLS {
+            self.kills.push(kill);
+            return;
+        }
+        self.more_kills = self.more_kills.saturating_add(1);
+        if kill.event.result == SignalResult::Delivered && self.killer().is_none() {
+            self.kills.pop();
+            self.kills.push(kill);
+        }
     }
 
     /// The victim's parent, as it was when it was killed: at its end it may have another.

@@ -15,15 +15,17 @@ use super::{
     rules::Rules,
 };
 use crate::event::{
-    Event, Exit, Group, InfoKind, MarkVictim, OomKill, Sigkill,
+    Event, Exit, Group, InfoKind, MarkVictim, OomKill, Sigkill, SignalResult,
     entry::{Attached, Lost, OomLine, ProcessState, Session, Tick},
 };
 
-const MOST_KILLS: usize = 8;
 /// How many losses are remembered for deaths of which no SIGKILL was seen.
 const MOST_GAPS: usize = 1024;
 /// `mark_victim` follows its SIGKILL within this time.
 const SOON_NS: u64 = 100_000_000;
+/// The OOM killer has sent its SIGKILLs within this time of choosing. It writes its report to
+/// the console in between, which may be a slow one.
+const SAME_OOM_NS: u64 = 30 * 1_000_000_000;
 /// A SIGKILL that took no effect in this time never will.
 const STALE_NS: u64 = 600 * 1_000_000_000;
 /// A SIGKILL from before the tracer started may take this long to end its victim.
@@ -150,13 +152,13 @@ impl Engine {
             return;
         }
         let tgid = group.tgid;
-        let hook = self.oom_kills.get(&kill.sender.tid).cloned();
+        let hook = self
+            .oom_kills
+            .get(&kill.sender.tid)
+            .filter(|hook| kill.boottime_ns.saturating_sub(hook.boottime_ns) < SAME_OOM_NS)
+            .cloned();
         let line = self.oom_lines.get(&tgid).cloned();
         let case = self.open.entry(group).or_default();
-        if case.kills.len() >= MOST_KILLS {
-            case.more_kills += 1;
-            return;
-        }
         let from_kernel = kill.info == InfoKind::Priv;
         let levels: HashSet<u64> = kill
             .victim
@@ -176,7 +178,7 @@ impl Engine {
         if from_kernel {
             oom::remember(&mut self.baseline, &kill);
         }
-        case.kills.push(Kill {
+        case.add(Kill {
             event: Arc::new(kill),
             hook,
             line,
@@ -226,7 +228,7 @@ impl Engine {
     }
 
     fn lost(&mut self, lost: Lost, out: &mut Vec<Output>) {
-        self.lost += lost.count;
+        self.lost = self.lost.saturating_add(lost.count);
         out.push(Output::record(Record::Gap(Gap {
             schema: SCHEMA,
             lost: lost.count,
@@ -315,7 +317,7 @@ impl Engine {
         let mut dying: Vec<Group> = self
             .open
             .iter()
-            .filter(|(_, case)| case.revisions == 0 && case.killer().is_some())
+            .filter(|(_, case)| case.killer().is_some())
             .map(|(group, _)| *group)
             .collect();
         dying.sort_unstable();
@@ -358,7 +360,7 @@ impl Engine {
             subject.killed(case, killer)
         } else {
             let exit = case.exit.as_deref()?;
-            let unseen = self.unseen(exit);
+            let unseen = self.unseen(case, exit);
             let child = self.ended.child_id(&group).map(str::to_owned);
             subject.not_killed(case, exit, unseen, child)
         };
@@ -382,7 +384,7 @@ impl Engine {
     }
 
     /// Why no SIGKILL was seen for a death by signal 9.
-    fn unseen(&self, exit: &Exit) -> Unseen {
+    fn unseen(&self, case: &Case, exit: &Exit) -> Unseen {
         let end_ns = exit.boottime_ns;
         let start_ns = exit.victim.group.start_ns;
         let lost: u64 = self
@@ -390,11 +392,14 @@ impl Engine {
             .iter()
             .filter(|gap| gap.kind == "sigkill" && gap.from_ns <= end_ns && gap.to_ns >= start_ns)
             .map(|gap| gap.count)
-            .sum();
+            .fold(0, u64::saturating_add);
         if lost > 0 {
             return Unseen::Lost(lost);
         }
+        // One that was pending already was generated before; that one was not seen.
+        let pending = |kill: &Kill| kill.event.result == SignalResult::AlreadyPending;
         match self.attached_ns {
+            _ if case.kills.iter().any(pending) => Unseen::StartedLater,
             Some(attached)
                 if start_ns >= attached || end_ns.saturating_sub(attached) > EARLY_NS =>
             {

@@ -2,6 +2,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | `decoding` | what the fields of a kernel record mean |
 //! | `replay` | what real kernels sent, and the deaths that come of it |
 //! | `verdicts` | the order in which the verdict's rows are tried |
 //! | `kernels_own` | what the kernel did by itself, with and without its symbols |
@@ -13,6 +14,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is a failed test")]
 
+mod decoding;
 mod kernels_own;
 mod lifecycle;
 mod oom;

@@ -9,6 +9,18 @@ use super::Ran;
 /// Revisions count from 1, nothing comes after the final one, and the last record counts
 /// each death once. Says what is broken.
 pub(crate) fn check(ran: &Ran) -> Result<(), String> {
+    let written = check_revisions(ran)?;
+    match ran.stopped() {
+        Some(stopped) if stopped.deaths != written => Err(format!(
+            "{} deaths were counted, {written} written",
+            stopped.deaths
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The first half of [`check`]; gives the number of deaths.
+pub(crate) fn check_revisions(ran: &Ran) -> Result<u64, String> {
     let mut last: HashMap<&str, (u32, bool)> = HashMap::new();
     for death in ran.deaths() {
         let before = last.insert(&death.id, (death.revision, death.is_final));
@@ -26,14 +38,7 @@ pub(crate) fn check(ran: &Ran) -> Result<(), String> {
             _ => {}
         }
     }
-    match ran.stopped() {
-        Some(stopped) if stopped.deaths != last.len() as u64 => Err(format!(
-            "{} deaths were counted, {} written",
-            stopped.deaths,
-            last.len()
-        )),
-        _ => Ok(()),
-    }
+    Ok(last.len() as u64)
 }
 
 /// What must have come of a stream that begins with its session and ends with `Stopped`.
@@ -90,15 +95,19 @@ fn wanted(events: &[Event]) -> HashMap<Group, Want> {
     for event in events {
         match event {
             Event::Exit(exit) => {
-                let want = match exit.victim.exit_code {
-                    Some(code) if code & 0x7f == 9 || code == 137 << 8 => Want::Death,
+                let status = exit
+                    .victim
+                    .exit_code
+                    .map(|code| (code & 0x7f, (code >> 8) & 0xff));
+                let want = match status {
+                    Some((9, _) | (0, 137)) => Want::Death,
                     _ => Want::Nothing,
                 };
                 ends.entry(exit.victim.group).or_insert(want);
             }
             Event::Sigkill(kill) => {
-                let effective = kill.result == SignalResult::Delivered
-                    && kill.victim.live_threads != Some(0);
+                let effective =
+                    kill.result == SignalResult::Delivered && kill.victim.live_threads != Some(0);
                 let want = kills.entry(kill.victim.group).or_insert(Want::Nothing);
                 if effective {
                     *want = Want::Death;

@@ -51,8 +51,8 @@ pub(crate) const GLOBAL_OOM: &[&str] = &[
     "__alloc_pages_may_oom",
 ];
 
-pub(crate) fn stack(frames: &[&str]) -> Option<Arc<[String]>> {
-    Some(frames.iter().map(|frame| (*frame).to_owned()).collect())
+pub(crate) fn stack(frames: &[&str]) -> Arc<[String]> {
+    frames.iter().map(|frame| (*frame).to_owned()).collect()
 }
 
 /// A process that started at boot; its parent is process 1.
@@ -119,7 +119,7 @@ pub(crate) fn kill(sender: &Process, victim: &Process) -> Sigkill {
         info: InfoKind::Pointer,
         sender: sender.clone(),
         victim: victim.clone(),
-        stack: stack(KILL),
+        stack: Some(stack(KILL)),
         stops: Vec::new(),
     }
 }
@@ -128,7 +128,7 @@ pub(crate) fn kill(sender: &Process, victim: &Process) -> Sigkill {
 pub(crate) fn kernels(frames: &[&str], current: &Process, victim: &Process) -> Sigkill {
     Sigkill {
         info: InfoKind::Priv,
-        stack: stack(frames),
+        stack: Some(stack(frames)),
         ..kill(current, victim)
     }
 }
@@ -208,7 +208,7 @@ pub(crate) fn stopped(boottime_ns: u64) -> Event {
 fn moment(boottime_ns: u64) -> Tick {
     Tick {
         boottime_ns,
-        realtime_ns: 1_795_000_000_000_000_000 + boottime_ns as i64,
+        realtime_ns: 1_795_000_000_000_000_000_i64.wrapping_add(boottime_ns as i64),
     }
 }
 

@@ -13,6 +13,7 @@ use oomtrace::{
         rules::Rules,
     },
 };
+use proptest::test_runner::Config as ProptestConfig;
 
 /// All that came out of the state machine.
 #[derive(Debug)]
@@ -75,6 +76,15 @@ pub(crate) fn run(events: impl IntoIterator<Item = Event>) -> Ran {
         engine.handle(event, &mut out);
     }
     Ran(out)
+}
+
+/// So many cases of a property. What fails is printed, not written into the tree.
+pub(crate) fn cases(cases: u32) -> ProptestConfig {
+    ProptestConfig {
+        cases,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
 }
 
 /// The codes of a death's evidence, in their order.

@@ -1,12 +1,13 @@
-//! Deaths as a table that a person can read and review: one line for each revision, with
-//! what matters of it.
+//! Deaths as a table that a person can read and review: a line for each revision, with
+//! what matters of it. Those in a row that are alike share a line, and `n` counts them.
 
 use std::collections::HashMap;
 
 use oomtrace::provenance::record::{Death, Oom, Stop};
 use serde::Serialize;
 
-const COLUMNS: [&str; 11] = [
+const COLUMNS: [&str; 12] = [
+    "n",
     "victim",
     "rev",
     "cause",
@@ -27,28 +28,35 @@ pub(crate) fn render(deaths: &[&Death]) -> String {
         .map(|death| (death.id.as_str(), comm(death.victim.comm.as_ref())))
         .collect();
     let mut rows = vec![COLUMNS.map(str::to_owned)];
-    rows.extend(deaths.iter().map(|death| row(death, &comms)));
+    let all: Vec<_> = deaths.iter().map(|death| row(death, &comms)).collect();
+    for alike in all.chunk_by(|one, next| one == next) {
+        let mut row = alike[0].clone();
+        row[0] = alike.len().to_string();
+        rows.push(row);
+    }
     let mut widths = [0; COLUMNS.len()];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }
     }
-    rows.iter()
-        .map(|row| {
-            let cells = row.iter().zip(widths);
-            let line: String = cells
-                .map(|(cell, width)| format!("{cell:width$}  "))
-                .collect();
-            format!("{}\n", line.trim_end())
-        })
-        .collect()
+    let mut table = String::new();
+    for row in &rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(widths) {
+            line.push_str(&format!("{cell:width$}  "));
+        }
+        table.push_str(line.trim_end());
+        table.push('\n');
+    }
+    table
 }
 
 fn row(death: &Death, comms: &HashMap<&str, &str>) -> [String; COLUMNS.len()] {
     let sender = death.sender.as_ref();
     let codes: Vec<&str> = death.evidence.iter().map(|e| e.code).collect();
     [
+        String::new(),
         comm(death.victim.comm.as_ref()).to_owned(),
         format!(
             "{}{}",
@@ -93,8 +101,7 @@ fn oom(oom: &Oom) -> String {
         "{} {} {} {}{} by {}",
         oom.constraint.unwrap_or("-"),
         oom.limit_cgroup.as_deref().unwrap_or("-"),
-        oom.limit_bytes
-            .map_or_else(none, |bytes| bytes.to_string()),
+        oom.limit_bytes.map_or_else(none, |bytes| bytes.to_string()),
         oom.role,
         if oom.limit_lowered { " lowered" } else { "" },
         oom.trigger
