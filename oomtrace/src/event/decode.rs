@@ -127,9 +127,6 @@ impl Decoder {
     }
 
     fn learn(&mut self, symbols: &[Symbol]) {
-        if self.symbols.len() > MOST_SYMBOLS {
-            self.symbols.clear();
-        }
         for symbol in symbols {
             self.symbols.insert(symbol.address, symbol.name.clone());
         }
@@ -138,7 +135,11 @@ impl Decoder {
 
     /// What a record needs to have been looked up before it is decoded.
     #[must_use]
-    pub fn needs(&self, record: &[u8]) -> Needs {
+    pub fn needs(&mut self, record: &[u8]) -> Needs {
+        if self.symbols.len() > MOST_SYMBOLS {
+            self.symbols.clear();
+            self.stacks.clear();
+        }
         let Ok((header, sections)) = split(record) else {
             return Needs::default();
         };

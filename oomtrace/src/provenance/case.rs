@@ -120,7 +120,7 @@ impl Case {
     /// own status: the status decides what it died of.
     pub(super) fn killer(&self) -> Option<&Kill> {
         if let Some(exit) = &self.exit
-            && let Status::Exited(_) = Status::of(exit.victim.exit_code)
+            && Status::of(exit.victim.exit_code) == Status::Exited(137)
         {
             return None;
         }

@@ -207,15 +207,25 @@ impl Engine {
         let group = exit.victim.group;
         self.now_ns = self.now_ns.max(exit.boottime_ns);
         // Two threads can both look like the last one.
-        if self.ended.contains(&group) || self.waiting.contains(&group) {
+        let known = |case: &Case| case.exit.is_some();
+        if self.ended.contains(&group) || self.open.get(&group).is_some_and(known) {
             return;
         }
+        self.waiting.retain(|waiting| *waiting != group);
         let status = Status::of(exit.victim.exit_code);
         let killed = status == Status::Signal(9);
         if !killed && status != Status::Exited(137) {
             // It got a SIGKILL and ended otherwise: its status says of what.
-            self.open.remove(&group);
-            self.ended.insert(group, None, None);
+            match self.open.get_mut(&group) {
+                Some(case) if case.revisions > 0 => {
+                    case.exit = Some(Arc::new(exit));
+                    self.close(group, out);
+                }
+                _ => {
+                    self.open.remove(&group);
+                    self.ended.insert(group, None, None);
+                }
+            }
             return;
         }
         let case = self.open.entry(group).or_default();
@@ -301,8 +311,8 @@ impl Engine {
             return;
         }
         if gone {
-            // Its end was not seen, and will not be.
-            self.close(group, out);
+            // Its end is on its way, or was lost: the next tick tells.
+            self.waiting.push(group);
         } else {
             self.write(group, false, out);
         }

@@ -92,12 +92,28 @@ fn a_victim_whose_end_was_not_seen_is_written_for_the_last_time() {
         sigkill(&kill(&sender(), &victim())),
         tick(KILLED_NS + 5 * S),
         state(&victim(), None, None),
+        tick(KILLED_NS + 6 * S),
         exit(&victim(), BY_SIGKILL),
     ]));
     let death = ran.the_death();
     assert!(death.is_final);
     assert_eq!(death.outcome, None);
     assert_code(&death, "still_there");
+}
+
+#[test]
+fn an_end_that_was_on_its_way_counts() {
+    // /proc has it gone already, the record of its end waits in the ring buffer.
+    let ran = run(stream([
+        sigkill(&kill(&sender(), &victim())),
+        tick(KILLED_NS + 5 * S),
+        state(&victim(), None, None),
+        exit(&victim(), BY_SIGKILL),
+        tick(KILLED_NS + 6 * S),
+    ]));
+    let death = ran.the_death();
+    assert!(death.is_final);
+    assert_eq!(death.outcome.map(|outcome| outcome.exit_code), Some(137));
 }
 
 #[test]
