@@ -22,7 +22,7 @@ pub(super) struct Cli {
     pub(super) command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed or nothing found, 2 usage, 77 privileges or kernel \
+pub(super) const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed or nothing found, 2 usage, 77 privileges or kernel \
 features lacking. `exec` ends with its command's own status; its own failures are 125, 126 and 127.";
 
 #[derive(Debug, Subcommand)]

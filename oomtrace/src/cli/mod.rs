@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 
-use self::args::{Cli, Command};
+use self::args::{Cli, Command, EXIT_CODES};
 use crate::{pipeline::PipelineError, probe::error::ProbeError};
 
 /// Exit codes of every subcommand but `exec`.
@@ -59,13 +59,7 @@ pub fn main() -> ExitCode {
             clap_complete::generate(shell, &mut Cli::command(), "oomtrace", &mut buffer);
             output::print(&buffer)
         }
-        Command::Man => {
-            let mut buffer = Vec::new();
-            clap_mangen::Man::new(Cli::command())
-                .render(&mut buffer)
-                .map_err(anyhow::Error::from)
-                .and_then(|()| output::print(&buffer))
-        }
+        Command::Man => manual().and_then(|page| output::print(&page)),
     };
     match result {
         Ok(code) => code,
@@ -80,6 +74,37 @@ pub fn main() -> ExitCode {
             })
         }
     }
+}
+
+/// One page for the command and all its subcommands.
+fn manual() -> anyhow::Result<Vec<u8>> {
+    let mut command = Cli::command().disable_help_subcommand(true);
+    command.build();
+    let mut page = Vec::new();
+    let main = clap_mangen::Man::new(command.clone());
+    main.render_title(&mut page)?;
+    main.render_name_section(&mut page)?;
+    main.render_synopsis_section(&mut page)?;
+    main.render_description_section(&mut page)?;
+    main.render_options_section(&mut page)?;
+    for subcommand in command.get_subcommands() {
+        let name = format!("oomtrace {}", subcommand.get_name());
+        page.extend_from_slice(format!(".SH \"{}\"\n", name.to_uppercase()).as_bytes());
+        let mut section = Vec::new();
+        let about = subcommand.get_about().map(ToString::to_string);
+        section.extend_from_slice(format!("{}.\n", about.unwrap_or_default()).as_bytes());
+        let part = clap_mangen::Man::new(subcommand.clone());
+        part.render_synopsis_section(&mut section)?;
+        part.render_options_section(&mut section)?;
+        // Sections of a section.
+        page.extend_from_slice(
+            String::from_utf8_lossy(&section)
+                .replace(".SH ", ".SS ")
+                .as_bytes(),
+        );
+    }
+    page.extend_from_slice(format!(".SH \"EXIT STATUS\"\n{EXIT_CODES}\n").as_bytes());
+    Ok(page)
 }
 
 fn failure(error: &anyhow::Error) -> u8 {

@@ -10,7 +10,8 @@ use anyhow::Result;
 use super::args::Format;
 use crate::sinks::{Sink, json::Json, pretty::Pretty};
 
-/// Sets up the log of oomtrace's own work. `RUST_LOG` overrides.
+/// Sets up the log of oomtrace's own work. `OOMTRACE_LOG` overrides; `RUST_LOG` is left to
+/// what `exec` runs.
 pub(super) fn init_log(verbose: u8, quiet: bool) {
     let level = match (quiet, verbose) {
         (true, _) => "error",
@@ -18,7 +19,7 @@ pub(super) fn init_log(verbose: u8, quiet: bool) {
         (_, 1) => "info",
         _ => "debug",
     };
-    let env = env_logger::Env::default().default_filter_or(level);
+    let env = env_logger::Env::new().filter_or("OOMTRACE_LOG", level);
     env_logger::Builder::from_env(env)
         .format_target(false)
         .format_timestamp(None)
