@@ -138,9 +138,11 @@ impl Tree {
     }
 
     /// Passes a signal on, unless the command got it as well: what the terminal sends goes
-    /// to its whole foreground process group.
+    /// to its whole foreground process group, and what the command itself sends is meant for
+    /// its own.
     pub(super) fn pass_on(&self, received: Received) {
-        if received.signal == libc::SIGCHLD || received.from_kernel {
+        let from_command = received.sender == self.root;
+        if received.signal == libc::SIGCHLD || received.from_kernel || from_command {
             return;
         }
         // SAFETY: no pointers are passed. The command has not been waited for, so the id

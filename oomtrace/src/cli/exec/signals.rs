@@ -31,6 +31,7 @@ pub(super) struct Received {
     pub(super) signal: libc::c_int,
     /// Not from a process: the terminal, say.
     pub(super) from_kernel: bool,
+    pub(super) sender: libc::pid_t,
 }
 
 impl Received {
@@ -102,6 +103,7 @@ impl Signals {
             received.push(Received {
                 signal: info.ssi_signo as libc::c_int,
                 from_kernel: info.ssi_code > 0,
+                sender: info.ssi_pid as libc::pid_t,
             });
         }
     }
