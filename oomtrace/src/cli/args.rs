@@ -5,7 +5,10 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use crate::{probe::plan::OomHook, provenance::redact::ArgvPolicy};
+use crate::{
+    probe::{attach::check_ring_bytes, plan::OomHook},
+    provenance::redact::ArgvPolicy,
+};
 
 /// What killed it? Traces every death by SIGKILL, and every exit with status 137, to
 /// whoever sent it.
@@ -104,15 +107,12 @@ pub(super) struct TraceArgs {
     pub(super) record: Option<PathBuf>,
 }
 
-/// The kernel takes powers of two, and whole pages.
 fn ring_bytes(text: &str) -> Result<u32, String> {
-    let page_bytes = crate::identity::host::page_bytes();
-    text.parse::<u32>()
-        .ok()
-        .filter(|bytes| bytes.is_power_of_two() && u64::from(*bytes) >= page_bytes)
-        .ok_or_else(|| {
-            format!("it must be a power of two from {page_bytes} (one page) to 2147483648; do: give, for example, 8388608")
-        })
+    let bytes = text
+        .parse()
+        .map_err(|error| format!("{error}; it must be a number of bytes, for example 8388608"))?;
+    check_ring_bytes(bytes).map_err(|error| error.to_string())?;
+    Ok(bytes)
 }
 
 impl TraceArgs {

@@ -6,6 +6,7 @@ use std::{
     collections::VecDeque,
     fs::File,
     io::BufWriter,
+    process::ExitCode,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -49,6 +50,15 @@ const AT_A_TIME: usize = 4096;
 /// So many entries may wait for the second thread; then the ring buffer fills, and what
 /// finds no room there is counted.
 const WAITING: usize = 8 * 1024;
+
+/// Runs tracing to its end, on this thread.
+pub(super) fn block_on(tracing: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("tokio cannot start")?
+        .block_on(tracing)
+}
 
 /// Look-ups on this node.
 struct Node {

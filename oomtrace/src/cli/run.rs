@@ -2,22 +2,18 @@
 
 use std::{process::ExitCode, time::Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
     args::RunArgs,
-    live::{Live, Turn},
+    live::{self, Live, Turn},
     output,
     shield::Shield,
 };
 
 pub(super) fn run(args: &RunArgs, verbose: u8, started: Instant) -> Result<ExitCode> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("tokio cannot start")?
-        .block_on(trace(args, verbose, started))
+    live::block_on(trace(args, verbose, started))
 }
 
 async fn trace(args: &RunArgs, verbose: u8, started: Instant) -> Result<ExitCode> {

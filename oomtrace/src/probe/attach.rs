@@ -44,6 +44,16 @@ pub struct Options {
     pub diagnostics: bool,
 }
 
+/// Whether a ring buffer can have this size: the kernel takes powers of two, and whole pages.
+pub fn check_ring_bytes(bytes: u32) -> Result<(), ProbeError> {
+    let page_bytes = crate::identity::host::page_bytes();
+    if bytes.is_power_of_two() && u64::from(bytes) >= page_bytes {
+        Ok(())
+    } else {
+        Err(ProbeError::RingSize { bytes, page_bytes })
+    }
+}
+
 /// The wire types, for aya.
 #[repr(transparent)]
 #[derive(Clone, Copy)]
@@ -90,13 +100,7 @@ pub fn support() -> Result<KernelSupport, ProbeError> {
 impl Probe {
     /// Loads and attaches all that can be had.
     pub fn attach(options: &Options) -> Result<Self, ProbeError> {
-        let page_bytes = crate::identity::host::page_bytes();
-        if !options.ring_bytes.is_power_of_two() || u64::from(options.ring_bytes) < page_bytes {
-            return Err(ProbeError::RingSize {
-                bytes: options.ring_bytes,
-                page_bytes,
-            });
-        }
+        check_ring_bytes(options.ring_bytes)?;
         let (support, layout) = survey()?;
         let plan = plan::decide(&support, options.hook)?;
         let Some(layout) = layout else {

@@ -1,7 +1,7 @@
 //! The state machine itself: takes events, keeps cases, and closes them.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, VecDeque},
     sync::Arc,
 };
 
@@ -132,14 +132,7 @@ impl Engine {
                 oom: attached.oom_hook,
                 symbols: attached.symbols,
             },
-            absent: attached
-                .absent
-                .into_iter()
-                .map(|absent| record::AbsentFact {
-                    what: absent.what,
-                    why: absent.why,
-                })
-                .collect(),
+            absent: attached.absent,
             ring_bytes: attached.ring_bytes,
             attach_ms: attached.attach_us as f64 / 1_000.0,
         })));
@@ -159,23 +152,13 @@ impl Engine {
             .cloned();
         let line = self.oom_lines.get(&tgid).cloned();
         let case = self.open.entry(group).or_default();
-        let from_kernel = kill.info == InfoKind::Priv;
-        let levels: HashSet<u64> = kill
-            .victim
-            .memcg
-            .iter()
-            .map(|level| level.address)
-            .collect();
-        let baseline = if from_kernel {
-            self.baseline
-                .iter()
-                .filter(|(address, _)| levels.contains(address))
-                .map(|(address, count)| (*address, *count))
-                .collect()
-        } else {
-            oom::Baseline::new()
-        };
-        if from_kernel {
+        let mut baseline = oom::Baseline::new();
+        if kill.info == InfoKind::Priv {
+            let seen = &self.baseline;
+            baseline.extend(kill.victim.memcg.iter().filter_map(|level| {
+                let count = seen.get(&level.address)?;
+                Some((level.address, *count))
+            }));
             oom::remember(&mut self.baseline, &kill);
         }
         case.add(Kill {

@@ -230,7 +230,7 @@ fn oom_evidence(case: &Case<'_>, found: &oom::Found, evidence: &mut Vec<Evidence
 
 fn stop_evidence(stop: &stop::Found<'_>, is_init: bool, evidence: &mut Vec<Evidence>) {
     let signal = super::signal_names::name(stop.request.signal);
-    let ignored = stop::result_name(stop.request.first_result) == "ignored";
+    let ignored = stop.was_ignored();
     let (code, text) = if ignored && is_init {
         (
             "stop_signal_ignored",

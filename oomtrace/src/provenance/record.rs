@@ -3,6 +3,8 @@
 
 use serde::Serialize;
 
+use crate::event::entry::Absent;
+
 /// Version of the records' layout.
 pub const SCHEMA: u32 = 1;
 
@@ -28,7 +30,7 @@ pub struct Started {
     pub boottime_ns: u64,
     pub hooks: Hooks,
     /// What is not there, and why.
-    pub absent: Vec<AbsentFact>,
+    pub absent: Vec<Absent>,
     pub ring_bytes: u64,
     /// From the start of the tracer to every hook attached.
     pub attach_ms: f64,
@@ -41,13 +43,6 @@ pub struct Hooks {
     /// `fentry`, `kprobe` or `tracepoint`.
     pub oom: String,
     pub symbols: bool,
-}
-
-/// Something that this kernel or these privileges do not give.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct AbsentFact {
-    pub what: String,
-    pub why: String,
 }
 
 /// A stretch in which events were lost.

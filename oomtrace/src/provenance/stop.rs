@@ -15,6 +15,14 @@ pub(super) struct Found<'a> {
     pub same_actor: bool,
 }
 
+impl Found<'_> {
+    /// The victim had it ignored, or was deaf to it.
+    #[must_use]
+    pub(super) fn was_ignored(&self) -> bool {
+        self.request.first_result == SignalResult::Ignored
+    }
+}
+
 /// The request of the last `window_ns` that came before `kill`: one of the same party
 /// before any other, a signal that is meant for stopping before any other, the latest.
 #[must_use]

@@ -4,7 +4,7 @@ use super::{
     judge::Verdict,
     record::{ActorKind, Advice, Cause, Evidence, Mechanism},
     rules::Rules,
-    signal_names, stop,
+    signal_names,
 };
 use crate::event::Process;
 
@@ -88,7 +88,7 @@ pub(super) fn summary(
                 "{who} did not stop within {} of {}{}; {actor} killed it",
                 duration_ns(stop.grace_ns),
                 signal_names::name(stop.request.signal),
-                if stop::result_name(stop.request.first_result) == "ignored" {
+                if stop.was_ignored() {
                     ", which it ignored"
                 } else {
                     ""
@@ -170,9 +170,7 @@ fn cgroup_oom(verdict: &Verdict<'_>, who: &str, sender: &Process, page_bytes: u6
 }
 
 fn was_ignored(verdict: &Verdict<'_>) -> bool {
-    verdict
-        .stop
-        .is_some_and(|stop| stop::result_name(stop.request.first_result) == "ignored")
+    verdict.stop.is_some_and(|stop| stop.was_ignored())
 }
 
 /// What to do, from the table of advice.

@@ -25,7 +25,7 @@ use self::{
 };
 use super::{
     args::ExecArgs,
-    live::{Live, Turn},
+    live::{self, Live, Turn},
     output,
     shield::Shield,
 };
@@ -38,11 +38,7 @@ const NOT_EXECUTABLE: u8 = 126;
 const NOT_FOUND: u8 = 127;
 
 pub(super) fn run(args: &ExecArgs, verbose: u8, quiet: bool, started: Instant) -> Result<ExitCode> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("tokio cannot start")?
-        .block_on(trace(args, verbose, quiet, started))
+    live::block_on(trace(args, verbose, quiet, started))
 }
 
 async fn trace(args: &ExecArgs, verbose: u8, quiet: bool, started: Instant) -> Result<ExitCode> {
@@ -63,8 +59,7 @@ async fn trace(args: &ExecArgs, verbose: u8, quiet: bool, started: Instant) -> R
     command::adopt_orphans();
 
     let root = Arc::new(AtomicU32::new(0));
-    let report = Report::open(args, quiet, Arc::clone(&root))?;
-    let summary = report.summary()?;
+    let (report, summary) = Report::open(args, quiet, Arc::clone(&root))?;
     let mut live = Live::start(
         &args.trace,
         &shield,

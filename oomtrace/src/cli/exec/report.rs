@@ -42,6 +42,13 @@ impl Target {
         }
     }
 
+    fn try_clone(&self) -> Result<Self> {
+        Ok(match self {
+            Self::Stderr => Self::Stderr,
+            Self::File(file) => Self::File(file.try_clone().context("the report")?),
+        })
+    }
+
     fn is_terminal(&self) -> bool {
         matches!(self, Self::Stderr) && io::stderr().is_terminal()
     }
@@ -66,7 +73,6 @@ impl Write for Target {
 /// A sink that keeps to the command's own processes.
 pub(super) struct Report {
     inner: Box<dyn Sink>,
-    summary_to: Option<Target>,
     for_people: bool,
     /// The command; 0 before it is started.
     root: Arc<AtomicU32>,
@@ -75,16 +81,18 @@ pub(super) struct Report {
 }
 
 impl Report {
-    pub(super) fn open(args: &ExecArgs, quiet: bool, root: Arc<AtomicU32>) -> Result<Self> {
+    /// Opens the report, and what writes its last line.
+    pub(super) fn open(
+        args: &ExecArgs,
+        quiet: bool,
+        root: Arc<AtomicU32>,
+    ) -> Result<(Self, Summary)> {
         let target = Target::open(args)?;
         let for_people = args.trace.records.output == Format::Pretty;
-        let summary_to = if for_people && !quiet {
-            Some(match &target {
-                Target::Stderr => Target::Stderr,
-                Target::File(file) => Target::File(file.try_clone().context("the report")?),
-            })
+        let summary = if for_people && !quiet {
+            Summary(Some(target.try_clone()?))
         } else {
-            None
+            Summary(None)
         };
         let inner: Box<dyn Sink> = if for_people {
             let colour = output::colour(target.is_terminal());
@@ -98,22 +106,13 @@ impl Report {
                 "this PID namespace is not the node's: the command's processes cannot be told from others, and every death on the node is reported (do: run it with the host's PID namespace)",
             );
         }
-        Ok(Self {
+        let report = Self {
             inner,
-            summary_to,
             for_people,
             root,
             foreign_ids,
-        })
-    }
-
-    /// What writes the last line.
-    pub(super) fn summary(&self) -> Result<Summary> {
-        Ok(Summary(match &self.summary_to {
-            None => None,
-            Some(Target::Stderr) => Some(Target::Stderr),
-            Some(Target::File(file)) => Some(Target::File(file.try_clone().context("the report")?)),
-        }))
+        };
+        Ok((report, summary))
     }
 
     /// The command itself, or one that descends from it: this process is the parent of
