@@ -46,15 +46,69 @@ impl Differences {
     }
 }
 
-/// What a scenario wants of the death of each victim.
+/// What a scenario wants of the death of each victim, beside what the fixture's own report
+/// says of it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Death {
-    pub(crate) cause: &'static str,
-    pub(crate) mechanism: &'static str,
+    cause: &'static str,
+    mechanism: &'static str,
     /// `None`: any, but one must be named.
-    pub(crate) actor: Option<&'static str>,
+    actor: Option<&'static str>,
     /// `stop.result`, for those that had a stop request.
-    pub(crate) stop_result: Option<&'static str>,
+    stop_result: Option<&'static str>,
+    /// Codes that must stand in `evidence`.
+    evidence: &'static [&'static str],
+    /// Further fields of the record.
+    fields: &'static [(&'static str, Is)],
+}
+
+/// What a field of a record must be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Is {
+    Text(&'static str),
+    /// Text with these words in it.
+    Saying(&'static str),
+    Bool(bool),
+    Null,
+    /// Anything but null.
+    There,
+}
+
+impl Death {
+    pub(crate) const fn of(cause: &'static str, mechanism: &'static str) -> Self {
+        Self {
+            cause,
+            mechanism,
+            actor: None,
+            stop_result: None,
+            evidence: &[],
+            fields: &[],
+        }
+    }
+
+    /// The kind of the actor.
+    pub(crate) const fn actor(mut self, kind: &'static str) -> Self {
+        self.actor = Some(kind);
+        self
+    }
+
+    /// What became of the request to stop.
+    pub(crate) const fn stop(mut self, result: &'static str) -> Self {
+        self.stop_result = Some(result);
+        self
+    }
+
+    /// Codes that must stand in `evidence`; others may.
+    pub(crate) const fn evidence(mut self, codes: &'static [&'static str]) -> Self {
+        self.evidence = codes;
+        self
+    }
+
+    /// Further fields, by their JSON pointer.
+    pub(crate) const fn fields(mut self, fields: &'static [(&'static str, Is)]) -> Self {
+        self.fields = fields;
+        self
+    }
 }
 
 /// How far measures may be off.
@@ -82,6 +136,7 @@ pub(crate) fn death(
     check_sender(report, record, &mut differences);
     check_stop(wanted, report, record, slack, &mut differences);
     check_oom(wanted, report, record, &mut differences);
+    check_rest(wanted, record, &mut differences);
     differences.into_list()
 }
 
@@ -180,6 +235,30 @@ fn check_oom(wanted: &Death, report: &Report, record: &Value, differences: &mut 
     }
 }
 
+fn check_rest(wanted: &Death, record: &Value, differences: &mut Differences) {
+    for code in wanted.evidence {
+        let there = record["evidence"]
+            .as_array()
+            .is_some_and(|all| all.iter().any(|evidence| evidence["code"] == *code));
+        if !there {
+            differences.add(format!("no evidence {code}: {}", record["evidence"]));
+        }
+    }
+    for (path, wanted) in wanted.fields {
+        let found = record.pointer(path).unwrap_or(&Value::Null);
+        let fits = match wanted {
+            Is::Text(text) => found == text,
+            Is::Saying(words) => found.as_str().is_some_and(|text| text.contains(words)),
+            Is::Bool(value) => found == value,
+            Is::Null => found.is_null(),
+            Is::There => !found.is_null(),
+        };
+        if !fits {
+            differences.add(format!("{path} is {found}, not {wanted:?}"));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use oomtrace_fixtures::{Status, Stop};
@@ -226,12 +305,7 @@ mod tests {
         }
     }
 
-    const APP_KILL: Death = Death {
-        cause: "app_kill",
-        mechanism: "kill",
-        actor: Some("application"),
-        stop_result: None,
-    };
+    const APP_KILL: Death = Death::of("app_kill", "kill").actor("application");
 
     fn differences(wanted: &Death, report: &Report, record: &Value) -> Vec<String> {
         death(wanted, report, &process(7, "fx-worker"), record, SLACK)
@@ -272,12 +346,31 @@ mod tests {
     }
 
     #[test]
+    fn evidence_and_further_fields_are_looked_at() {
+        let wanted = APP_KILL.evidence(&["c"]).fields(&[
+            ("/actor/kind", Is::Text("application")),
+            ("/summary", Is::Saying("s")),
+            ("/final", Is::Bool(true)),
+            ("/stop", Is::Null),
+            ("/outcome", Is::There),
+        ]);
+        let none = Vec::<String>::new();
+        assert_eq!(differences(&wanted, &report(), &record()), none);
+        let wanted = APP_KILL.evidence(&["other"]).fields(&[
+            ("/victim/comm", Is::Text("other")),
+            ("/summary", Is::Saying("other")),
+            ("/final", Is::Bool(false)),
+            ("/outcome", Is::Null),
+            ("/stop", Is::There),
+        ]);
+        assert_eq!(differences(&wanted, &report(), &record()).len(), 6);
+    }
+
+    #[test]
     fn grace_is_held_against_the_measure() {
-        let wanted = Death {
-            cause: "stop_timeout",
-            stop_result: Some("ignored"),
-            ..APP_KILL
-        };
+        let wanted = Death::of("stop_timeout", "kill")
+            .actor("application")
+            .stop("ignored");
         let mut report = report();
         report.stop = Some(Stop {
             signal: "SIGTERM".into(),
@@ -296,12 +389,7 @@ mod tests {
 
     #[test]
     fn an_oom_is_held_against_the_limit() {
-        let wanted = Death {
-            cause: "cgroup_oom",
-            mechanism: "oom_killer",
-            actor: Some("kernel"),
-            stop_result: None,
-        };
+        let wanted = Death::of("cgroup_oom", "oom_killer").actor("kernel");
         let report = Report {
             sender: None,
             trigger: Some(process(7, "fx-worker")),

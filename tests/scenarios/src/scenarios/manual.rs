@@ -1,40 +1,16 @@
 //! A person or a script: shells, their builtins, kill(1), and a process of itself.
 
-use super::{Expect, Scenario};
+use super::Scenario;
 use crate::check::Death;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    Scenario {
-        name: "kill-from-shell",
-        fixture: "kill-from-shell",
-        args: &[],
-        expect: Expect::Death(Death {
-            cause: "manual_kill",
-            mechanism: "kill",
-            actor: Some("human"),
-            stop_result: None,
-        }),
-    },
-    Scenario {
-        name: "kill-command",
-        fixture: "kill-command",
-        args: &[],
-        expect: Expect::Death(Death {
-            cause: "manual_kill",
-            mechanism: "kill",
-            actor: Some("human"),
-            stop_result: None,
-        }),
-    },
-    Scenario {
-        name: "self-kill",
-        fixture: "self-kill",
-        args: &[],
-        expect: Expect::Death(Death {
-            cause: "self_kill",
-            mechanism: "kill",
-            actor: None,
-            stop_result: None,
-        }),
-    },
+    Scenario::death(
+        "kill-from-shell",
+        Death::of("manual_kill", "kill").actor("human"),
+    ),
+    Scenario::death(
+        "kill-command",
+        Death::of("manual_kill", "kill").actor("human"),
+    ),
+    Scenario::death("self-kill", Death::of("self_kill", "kill")),
 ];

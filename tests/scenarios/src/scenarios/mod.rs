@@ -6,6 +6,7 @@ mod kernel;
 mod manual;
 mod oom;
 mod quiet;
+mod status;
 mod stop;
 
 use crate::check::Death;
@@ -24,12 +25,42 @@ pub(crate) enum Expect {
     NoDeath,
 }
 
+impl Scenario {
+    /// The fixture of the same name, without arguments, and such a death of each victim.
+    const fn death(name: &'static str, death: Death) -> Self {
+        Self {
+            name,
+            fixture: name,
+            args: &[],
+            expect: Expect::Death(death),
+        }
+    }
+
+    /// The fixture of the same name, without arguments, and nothing to report.
+    const fn no_death(name: &'static str) -> Self {
+        Self {
+            name,
+            fixture: name,
+            args: &[],
+            expect: Expect::NoDeath,
+        }
+    }
+
+    /// Another fixture than the one of the same name, or arguments.
+    const fn by(mut self, fixture: &'static str, args: &'static [&'static str]) -> Self {
+        self.fixture = fixture;
+        self.args = args;
+        self
+    }
+}
+
 pub(crate) fn all() -> impl Iterator<Item = &'static Scenario> {
     [
         manual::SCENARIOS,
         stop::SCENARIOS,
         app::SCENARIOS,
         kernel::SCENARIOS,
+        status::SCENARIOS,
         quiet::SCENARIOS,
         // The node's own OOM comes last: what it takes along is nobody's test.
         oom::SCENARIOS,

@@ -1,51 +1,24 @@
 //! The OOM killer.
 
-use super::{Expect, Scenario};
+use super::Scenario;
 use crate::check::Death;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    Scenario {
-        name: "cgroup-oom",
-        fixture: "cgroup-oom",
-        args: &[],
-        expect: Expect::Death(Death {
-            cause: "cgroup_oom",
-            mechanism: "oom_killer",
-            actor: Some("kernel"),
-            stop_result: None,
-        }),
-    },
-    Scenario {
-        name: "parent-limit-oom",
-        fixture: "parent-limit-oom",
-        args: &[],
-        expect: Expect::Death(Death {
-            cause: "cgroup_oom",
-            mechanism: "oom_killer",
-            actor: Some("kernel"),
-            stop_result: None,
-        }),
-    },
-    Scenario {
-        name: "oom-bystander",
-        fixture: "oom-bystander",
-        args: &[],
-        expect: Expect::Death(Death {
-            cause: "cgroup_oom",
-            mechanism: "oom_killer",
-            actor: Some("kernel"),
-            stop_result: None,
-        }),
-    },
-    Scenario {
-        name: "global-oom",
-        fixture: "global-oom",
-        args: &["--yes-the-whole-node"],
-        expect: Expect::Death(Death {
-            cause: "global_oom",
-            mechanism: "oom_killer",
-            actor: Some("kernel"),
-            stop_result: None,
-        }),
-    },
+    Scenario::death(
+        "cgroup-oom",
+        Death::of("cgroup_oom", "oom_killer").actor("kernel"),
+    ),
+    Scenario::death(
+        "parent-limit-oom",
+        Death::of("cgroup_oom", "oom_killer").actor("kernel"),
+    ),
+    Scenario::death(
+        "oom-bystander",
+        Death::of("cgroup_oom", "oom_killer").actor("kernel"),
+    ),
+    Scenario::death(
+        "global-oom",
+        Death::of("global_oom", "oom_killer").actor("kernel"),
+    )
+    .by("global-oom", &["--yes-the-whole-node"]),
 ];

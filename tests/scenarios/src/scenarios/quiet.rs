@@ -1,18 +1,8 @@
 //! Ends that nobody has to explain: no death may be reported.
 
-use super::{Expect, Scenario};
+use super::Scenario;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    Scenario {
-        name: "zombie-kill",
-        fixture: "zombie-kill",
-        args: &[],
-        expect: Expect::NoDeath,
-    },
-    Scenario {
-        name: "term-exit",
-        fixture: "term-exit",
-        args: &[],
-        expect: Expect::NoDeath,
-    },
+    Scenario::no_death("zombie-kill"),
+    Scenario::no_death("term-exit"),
 ];
