@@ -52,6 +52,6 @@ pub struct Losses {
 }
 
 const _: () = assert!(size_of::<GroupKey>() == 16);
-const _: () = assert!(size_of::<StopSlots>() == 4 * 360);
+const _: () = assert!(size_of::<StopSlots>() == 4 * 472);
 const _: () = assert!(size_of::<Killed>() == 8);
 const _: () = assert!(size_of::<Losses>() == 32);

@@ -73,6 +73,20 @@ offsets! {
     task_cred: "task_struct.cred";
     task_loginuid: "task_struct.loginuid.val";
     task_cgroups: "task_struct.cgroups";
+    /// Renamed in 5.14.
+    task_state: "task_struct.__state | task_struct.state";
+    task_jobctl: "task_struct.jobctl";
+    task_blocked: "task_struct.blocked.sig";
+    task_pending: "task_struct.pending.signal.sig";
+    task_sighand: "task_struct.sighand";
+    task_thread_node: "task_struct.thread_node";
+    task_seccomp_mode: "task_struct.seccomp.mode";
+    task_ptrace: "task_struct.ptrace";
+    /// The tracer while one traces it, else the parent.
+    task_parent: "task_struct.parent";
+    /// The distance of the two is the size of an element.
+    sighand_handler_0: "sighand_struct.action[0].sa.sa_handler";
+    sighand_handler_1: "sighand_struct.action[1].sa.sa_handler";
     cred_uid: "cred.uid.val";
     signal_flags: "signal_struct.flags";
     signal_group_exit_code: "signal_struct.group_exit_code";
@@ -85,6 +99,13 @@ offsets! {
     signal_pid_tgid: "signal_struct.pids[PIDTYPE_TGID]";
     signal_pid_pgid: "signal_struct.pids[PIDTYPE_PGID]";
     signal_pid_sid: "signal_struct.pids[PIDTYPE_SID]";
+    signal_shared_pending: "signal_struct.shared_pending.signal.sig";
+    signal_thread_head: "signal_struct.thread_head.next";
+    /// `RLIMIT_CPU` and `RLIMIT_RTTIME` of include/uapi/asm-generic/resource.h.
+    signal_cpu_hard: "signal_struct.rlim[0].rlim_max";
+    signal_rttime_hard: "signal_struct.rlim[15].rlim_max";
+    signal_cpu_user: "signal_struct.cputimer.cputime_atomic.utime.counter";
+    signal_cpu_system: "signal_struct.cputimer.cputime_atomic.stime.counter";
     tty_name: "tty_struct.name";
     pid_level: "pid.level";
     pid_numbers: "pid.numbers";

@@ -17,6 +17,13 @@ pub const SIGURG: u32 = 23;
 /// The first real-time signal as the kernel counts; the C library keeps 32 and 33.
 pub const SIGRTMIN_KERNEL: u32 = 32;
 
+/// Whether a signal suspends a process until `SIGCONT` comes.
+#[inline(always)]
+#[must_use]
+pub const fn suspends(signal: u32) -> bool {
+    matches!(signal, SIGSTOP | SIGTSTP | SIGTTIN | SIGTTOU)
+}
+
 /// `si_code` of kill(2).
 pub const SI_USER: i32 = 0;
 /// `si_code` of sigqueue(3).

@@ -8,7 +8,7 @@
 use bytemuck::{Pod, Zeroable};
 
 /// Version of the layout; a recording made with another one is refused.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 /// Records, bodies, section headers and payloads start at multiples of this.
 pub const ALIGN: usize = 8;
 /// No record is longer than this.
@@ -31,6 +31,8 @@ pub const MAX_NAME_BYTES: usize = 256;
 pub const MAX_ARGV_BYTES: usize = 4096;
 /// How much of the arguments of a stop request's sender is kept.
 pub const MAX_STOP_ARGV_BYTES: usize = 128;
+/// The longest name of the executable of a stop request's sender that is kept, with its NUL.
+pub const MAX_STOP_EXE_BYTES: usize = 32;
 /// How many different stop requests to one process are kept.
 pub const STOP_SLOTS: usize = 4;
 /// `TASK_COMM_LEN` of the kernel.
@@ -74,6 +76,13 @@ pub mod tag {
     pub const STOPS: u16 = 9;
     /// The kernel's address of the root of the v2 hierarchy: a `u64`.
     pub const UNIFIED_ROOT: u16 = 10;
+    /// NUL-terminated file names of the ancestors' executables, the parent's first; empty
+    /// for a kernel thread.
+    pub const ANCESTRY_EXE: u16 = 11;
+    /// One [`CpuLimits`](super::CpuLimits).
+    pub const CPU_LIMITS: u16 = 12;
+    /// One [`Ancestor`](super::Ancestor): the process that traces the victim by ptrace.
+    pub const PTRACER: u16 = 13;
 }
 
 /// Whom a section is about (`SectionHeader::who`).
@@ -123,6 +132,12 @@ pub mod present {
     pub const LEADER_EXIT_CODE: u64 = 1 << 20;
     /// The field for a core dump in progress could be read at all.
     pub const CORE_STATE_KNOWN: u64 = 1 << 21;
+    pub const STATE: u64 = 1 << 22;
+    pub const JOBCTL: u64 = 1 << 23;
+    pub const BLOCKED: u64 = 1 << 24;
+    pub const PENDING: u64 = 1 << 25;
+    pub const SECCOMP: u64 = 1 << 26;
+    pub const PTRACE: u64 = 1 << 27;
 }
 
 /// First in every record.
@@ -259,7 +274,21 @@ pub struct TaskFacts {
     pub swap_pages: i64,
     pub total_vm_pages: u64,
     pub page_tables_bytes: i64,
-    /// Name of this thread; ends at its first NUL.
+    /// `task_struct.jobctl` (`JOBCTL_*`).
+    pub jobctl: u64,
+    /// Signals 1 to 64 that the thread blocks, the lowest bit for signal 1.
+    pub blocked: u64,
+    /// Signals that wait for any thread of the group, and those that wait for this one.
+    pub shared_pending: u64,
+    pub own_pending: u64,
+    /// `task_struct.__state` (`TASK_*`).
+    pub state: u32,
+    /// `task_struct.seccomp.mode`.
+    pub seccomp_mode: u32,
+    /// `task_struct.ptrace`: not 0 while another process traces it.
+    pub ptrace: u32,
+    pub pad: u32,
+    /// Name of this thread (of the group's leader for a victim); ends at its first NUL.
     pub comm: [u8; COMM_BYTES],
     /// Name of the controlling terminal; ends at its first NUL.
     pub tty: [u8; COMM_BYTES],
@@ -271,8 +300,36 @@ pub struct TaskFacts {
 pub struct Ancestor {
     pub start_ns: u64,
     pub tgid: u32,
+    /// All ones: not known.
     pub uid: u32,
+    /// Its id in its own PID namespace, and the depth of that; both 0: not known.
+    pub ns_tgid: u32,
+    pub ns_level: u32,
     pub comm: [u8; COMM_BYTES],
+}
+
+/// CPU time of a thread group and its hard limits: `signal_struct.rlim` and what the
+/// kernel compares them with.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct CpuLimits {
+    /// Bits of [`cpu_limits`].
+    pub present: u64,
+    /// `RLIMIT_CPU`, seconds; all ones: none.
+    pub cpu_hard_s: u64,
+    /// `RLIMIT_RTTIME`, microseconds; all ones: none.
+    pub rttime_hard_us: u64,
+    /// User and system time of the group as the CPU timers count it; 0 as long as no timer
+    /// and no limit is in force.
+    pub user_ns: u64,
+    pub system_ns: u64,
+}
+
+/// Bits of [`CpuLimits::present`].
+pub mod cpu_limits {
+    pub const CPU: u64 = 1;
+    pub const RTTIME: u64 = 2;
+    pub const USED: u64 = 4;
 }
 
 /// First in a [`tag::ARGV`] section.
@@ -355,8 +412,29 @@ pub struct StopSender {
     pub argv_bytes: u32,
     pub comm: [u8; COMM_BYTES],
     pub tty: [u8; COMM_BYTES],
+    /// File name of its executable; ends at its first NUL.
+    pub exe: [u8; MAX_STOP_EXE_BYTES],
     pub ancestry: [Ancestor; MAX_STOP_ANCESTORS],
     pub argv: [u8; MAX_STOP_ARGV_BYTES],
+}
+
+/// How a process stood towards a stop request when it came. A field counts only where its
+/// bit in `present` is set.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct StopVictim {
+    /// Bits of [`present`]: `STATE`, `JOBCTL`, `BLOCKED`, `FLAGS`, `SIGNAL_FLAGS`.
+    pub present: u64,
+    pub jobctl: u64,
+    pub blocked: u64,
+    /// `sigaction.sa_handler` of the signal: 0 is `SIG_DFL`, 1 is `SIG_IGN`.
+    pub handler: u64,
+    pub state: u32,
+    pub flags: u32,
+    pub signal_flags: u32,
+    /// 1 if the process was stopped (`SIGSTOP` and the like) after the request and has not
+    /// been told to go on since.
+    pub stopped_since: u32,
 }
 
 /// A run of the same signal to the same process by the same party.
@@ -371,6 +449,8 @@ pub struct StopSlot {
     /// One of [`signals::result`](crate::signals::result), of the first of the run.
     pub first_result: i32,
     pub last_result: i32,
+    /// How the victim was when the last one came.
+    pub victim: StopVictim,
     /// The last one's sender.
     pub sender: StopSender,
 }
@@ -390,8 +470,9 @@ layout! {
     ExitBody: 8 { tid @ 0, exact @ 4 }
     OomKillBody: 40 { present @ 0, constraint @ 4, chosen_tgid @ 8, sender_tid @ 12, points @ 16, total_pages @ 24, gfp_mask @ 32, order @ 36 }
     SectionHeader: 8 { tag @ 0, who @ 2, len @ 4 }
-    TaskFacts: 160 { present @ 0, start_ns @ 8, tgid @ 16, flags @ 36, exit_code @ 44, uid @ 60, rss_anon_pages @ 80, comm @ 128, tty @ 144 }
-    Ancestor: 32 { start_ns @ 0, tgid @ 8, uid @ 12, comm @ 16 }
+    TaskFacts: 208 { present @ 0, start_ns @ 8, tgid @ 16, flags @ 36, exit_code @ 44, uid @ 60, rss_anon_pages @ 80, jobctl @ 128, state @ 160, comm @ 176, tty @ 192 }
+    Ancestor: 40 { start_ns @ 0, tgid @ 8, uid @ 12, ns_tgid @ 16, comm @ 24 }
+    CpuLimits: 40 { present @ 0, cpu_hard_s @ 8, rttime_hard_us @ 16, user_ns @ 24, system_ns @ 32 }
     ArgvHeader: 8 { area_bytes @ 0 }
     MemcgLevel: 80 {
         address @ 0,
@@ -402,6 +483,7 @@ layout! {
         flags @ 68,
         oom_lock @ 72
     }
-    StopSender: 328 { start_ns @ 0, tgid @ 8, comm @ 40, tty @ 56, ancestry @ 72, argv @ 200 }
-    StopSlot: 360 { signal @ 0, count @ 4, first_ns @ 8, last_ns @ 16, first_result @ 24, sender @ 32 }
+    StopSender: 392 { start_ns @ 0, tgid @ 8, comm @ 40, tty @ 56, exe @ 72, ancestry @ 104, argv @ 264 }
+    StopVictim: 48 { present @ 0, jobctl @ 8, handler @ 24, state @ 32, stopped_since @ 44 }
+    StopSlot: 472 { signal @ 0, count @ 4, first_ns @ 8, last_ns @ 16, first_result @ 24, victim @ 32, sender @ 80 }
 }

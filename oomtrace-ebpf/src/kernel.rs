@@ -113,6 +113,16 @@ pub(crate) unsafe fn copy(to: *mut u8, len: usize, base: Address, offset: Option
     result == 0
 }
 
+/// Copies a string with its NUL, cut at `len` bytes.
+///
+/// # Safety
+/// `len` bytes at `to` must be writable.
+#[inline(always)]
+pub(crate) unsafe fn copy_string(to: *mut u8, len: usize, from: Address) {
+    // SAFETY: as promised by the caller; the helper checks the source.
+    unsafe { generated::bpf_probe_read_kernel_str(to.cast(), len as u32, from.cast()) };
+}
+
 /// Keeps `value` within `MASK`, in a way that the compiler can neither undo nor move away
 /// from where the verifier needs to see it.
 #[inline(always)]

@@ -10,7 +10,7 @@ use crate::{
 
 /// Appends one NUL-terminated name; false if it cannot be read or there is no room.
 #[inline(always)]
-fn put_name(record: Record, name: Address) -> bool {
+pub(crate) fn put_name(record: Record, name: Address) -> bool {
     let Some(room) = record.room(MAX_NAME_BYTES) else {
         return false;
     };
@@ -23,6 +23,16 @@ fn put_name(record: Record, name: Address) -> bool {
     }
     record.advance(core::cmp::min(len as usize, MAX_NAME_BYTES));
     true
+}
+
+/// Appends an empty name.
+#[inline(always)]
+pub(crate) fn put_no_name(record: Record) {
+    if let Some(room) = record.room(MAX_NAME_BYTES) {
+        // SAFETY: `room` promises the byte.
+        unsafe { room.write(0) };
+        record.advance(1);
+    }
 }
 
 /// Appends the names of the path of a process's executable, the file's own first, up

@@ -11,12 +11,15 @@ use aya_ebpf::{
 use oomtrace_common::{
     maps::{GroupKey, StopSlots},
     signals::SIGTERM,
-    wire::{MAX_STOP_ANCESTORS, STOP_SLOTS, StopSender, StopSlot, tag, who},
+    wire::{
+        MAX_STOP_ANCESTORS, MAX_STOP_EXE_BYTES, STOP_SLOTS, StopSender, StopSlot, StopVictim,
+        present, tag, who,
+    },
 };
 
 use crate::{
     argv,
-    kernel::{Address, boottime_ns, follow, get},
+    kernel::{self, Address, boottime_ns, chase, fetch, follow, get, offset},
     record::Record,
     task,
 };
@@ -32,9 +35,10 @@ static NO_STOPS: PerCpuArray<StopSlots> = PerCpuArray::with_max_entries(1, 0);
 /// A run that is older than this has ended: a new signal starts a new one.
 const RUN_NS: u64 = 30 * 60 * 1_000_000_000;
 
-/// Notes that the current task sent `signal` to the thread group `key`.
+/// Notes that the current task sent `signal` to `victim`, which belongs to the thread group
+/// `key`.
 #[inline(always)]
-pub(crate) fn note(key: &GroupKey, signal: u32, result: i32) -> Option<()> {
+pub(crate) fn note(key: &GroupKey, victim: Address, signal: u32, result: i32) -> Option<()> {
     let current = crate::kernel::current();
     let leader = task::leader(current);
     let sender = task::group_key(leader)?;
@@ -86,12 +90,42 @@ pub(crate) fn note(key: &GroupKey, signal: u32, result: i32) -> Option<()> {
     }
     slot.last_ns = now;
     slot.last_result = result;
+    fill_victim(&mut slot.victim, victim, signal);
     let known =
         goes_on && slot.sender.tgid == sender.tgid && slot.sender.start_ns == sender.start_ns;
     if !known {
         fill_sender(&mut slot.sender, &sender, current, leader);
     }
     Some(())
+}
+
+/// Notes that a process to which requests were sent has been stopped, or goes on.
+#[inline(always)]
+pub(crate) fn note_stopped(key: &GroupKey, stopped: bool) {
+    if let Some(slots) = STOPS.get_ptr_mut(key) {
+        // SAFETY: a value of the map, see `note`.
+        for slot in unsafe { &mut (*slots).slots } {
+            slot.victim.stopped_since = u32::from(stopped);
+        }
+    }
+}
+
+/// How the victim stands towards the signal: its state, its mask, its handler.
+#[inline(always)]
+fn fill_victim(to: &mut StopVictim, victim: Address, signal: u32) {
+    let signals = chase!(victim, task_signal);
+    to.present = present::STATE & fetch(&mut to.state, victim, offset!(task_state))
+        | present::JOBCTL & fetch(&mut to.jobctl, victim, offset!(task_jobctl))
+        | present::BLOCKED & fetch(&mut to.blocked, victim, offset!(task_blocked))
+        | present::FLAGS & fetch(&mut to.flags, victim, offset!(task_flags))
+        | present::SIGNAL_FLAGS & fetch(&mut to.signal_flags, signals, offset!(signal_flags));
+    to.stopped_since = 0;
+    to.handler = 0;
+    if let (Some(first), Some(second)) = (offset!(sighand_handler_0), offset!(sighand_handler_1)) {
+        let at = (signal as usize - 1).wrapping_mul(second.wrapping_sub(first));
+        let sighand = chase!(victim, task_sighand);
+        fetch(&mut to.handler, sighand, Some(first.wrapping_add(at)));
+    }
 }
 
 /// The same process, or another child of the same parent (`runc kill` twice under one
@@ -125,6 +159,12 @@ fn fill_sender(to: &mut StopSender, key: &GroupKey, current: Address, leader: Ad
         let _ = task::tty(signal, &mut to.tty);
     }
     let _ = task::comm(current, &mut to.comm);
+    to.exe = [0; MAX_STOP_EXE_BYTES];
+    let name = chase!(current, task_mm, mm_exe_file, file_dentry, dentry_name);
+    // SAFETY: as many bytes as said; the helper checks the source.
+    unsafe {
+        kernel::copy_string(to.exe.as_mut_ptr(), MAX_STOP_EXE_BYTES, name);
+    }
     to.argv_bytes = argv::copy_short(&mut to.argv, current);
     to.ancestors = 0;
     let mut task = leader;

@@ -2,11 +2,15 @@
 
 use oomtrace_common::{
     maps::GroupKey,
-    wire::{Ancestor, COMM_BYTES, MAX_ANCESTORS, TaskFacts, present, tag},
+    wire::{
+        Ancestor, COMM_BYTES, CpuLimits, MAX_ANCESTORS, MAX_NAME_BYTES, TaskFacts, cpu_limits,
+        present, tag, who,
+    },
 };
 
 use crate::{
-    kernel::{self, Address, fact, fetch, follow, get, offset},
+    kernel::{self, Address, chase, fact, fetch, follow, get, offset},
+    names,
     record::Record,
 };
 
@@ -14,6 +18,39 @@ use crate::{
 #[inline(always)]
 pub(crate) fn leader(task: Address) -> Address {
     follow!(task, task_group_leader).unwrap_or(task)
+}
+
+/// A thread of the group that `victim` belongs to that has memory: the leader, unless it has
+/// ended before the others; then one of those.
+#[inline(always)]
+pub(crate) fn with_memory(victim: Address, leader: Address) -> Address {
+    /// So many of the group's threads are tried.
+    const MOST: usize = 4;
+    if follow!(leader, task_mm).is_some() {
+        return leader;
+    }
+    if follow!(victim, task_mm).is_some() {
+        return victim;
+    }
+    let Some(node) = offset!(task_thread_node) else {
+        return leader;
+    };
+    let mut next = chase!(victim, task_signal, signal_thread_head);
+    for _ in 0..MOST {
+        // `thread_node` is a `list_head`, whose first member is `next`. After the last comes
+        // the head, which lies in `signal_struct`: what is read there is no address.
+        let thread = next.wrapping_sub(node);
+        if follow!(thread, task_mm).is_some()
+            && chase!(thread, task_signal) == chase!(victim, task_signal)
+        {
+            return thread;
+        }
+        let Some(following) = kernel::read::<Address>(next, Some(0)) else {
+            break;
+        };
+        next = following;
+    }
+    leader
 }
 
 /// What names the thread group of `leader`, for maps.
@@ -104,7 +141,15 @@ pub(crate) fn put_facts(record: Record, who: u16, task: Address, leader: Address
         task_exit_code
     );
     fill!(facts.login_uid, LOGIN_UID, task, task_loginuid);
-    fill!(facts.comm, COMM, task, task_comm);
+    // The leader's name is the process's.
+    let named = if who == who::VICTIM { leader } else { task };
+    fill!(facts.comm, COMM, named, task_comm);
+    fill!(facts.state, STATE, task, task_state);
+    fill!(facts.jobctl, JOBCTL, task, task_jobctl);
+    fill!(facts.blocked, BLOCKED, task, task_blocked);
+    fill!(facts.own_pending, PENDING, task, task_pending);
+    fill!(facts.seccomp_mode, SECCOMP, task, task_seccomp_mode);
+    fill!(facts.ptrace, PTRACE, task, task_ptrace);
     if let Some(cred) = follow!(task, task_cred) {
         fill!(facts.uid, UID, cred, cred_uid);
     }
@@ -130,6 +175,11 @@ fn put_signal_facts(facts: &mut TaskFacts, signal: Address) {
         signal_group_exit_code
     );
     fill!(facts.live, LIVE, signal, signal_live);
+    fetch(
+        &mut facts.shared_pending,
+        signal,
+        offset!(signal_shared_pending),
+    );
     set!(
         facts.oom_score_adj,
         OOM_SCORE_ADJ,
@@ -186,6 +236,18 @@ pub(crate) fn fill_ancestor(ancestor: &mut Ancestor, leader: Address) -> bool {
     // All ones stand for "not known".
     let uid = fetch(&mut ancestor.uid, cred, offset!(cred_uid));
     ancestor.uid |= !uid as u32;
+    ancestor.ns_level = 0;
+    ancestor.ns_tgid = 0;
+    let pid = chase!(leader, task_signal, signal_pid_tgid);
+    fetch(&mut ancestor.ns_level, pid, offset!(pid_level));
+    if let (Some(numbers), Some(nr)) = (offset!(pid_numbers), offset!(upid_nr)) {
+        let at = (ancestor.ns_level as usize).wrapping_mul(fact!(upid_size) as usize);
+        fetch(
+            &mut ancestor.ns_tgid,
+            pid,
+            Some((numbers + nr).wrapping_add(at)),
+        );
+    }
     known != 0
 }
 
@@ -197,6 +259,59 @@ pub(crate) fn parent(leader: Address) -> Option<Address> {
         return None;
     }
     Some(self::leader(parent))
+}
+
+/// Appends the file names of the executables of `leader`'s ancestors, its parent's first.
+#[inline(never)]
+pub(crate) fn put_ancestry_exe(record: Record, who: u16, leader: Address) {
+    if !record.section(tag::ANCESTRY_EXE, who) {
+        return;
+    }
+    let mut task = leader;
+    for _ in 0..MAX_ANCESTORS {
+        let Some(parent) = parent(task) else { break };
+        if record.room(MAX_NAME_BYTES).is_none() {
+            break;
+        }
+        let name = chase!(parent, task_mm, mm_exe_file, file_dentry, dentry_name);
+        if !names::put_name(record, name) {
+            names::put_no_name(record);
+        }
+        task = parent;
+    }
+    record.end();
+}
+
+/// Appends the CPU time of a task's group, and its limits.
+#[inline(always)]
+pub(crate) fn put_cpu_limits(record: Record, who: u16, task: Address) {
+    let signal = chase!(task, task_signal);
+    let Some(limits) = record.put::<CpuLimits>(tag::CPU_LIMITS, who) else {
+        return;
+    };
+    let cpu = fetch(&mut limits.cpu_hard_s, signal, offset!(signal_cpu_hard));
+    let rttime = fetch(
+        &mut limits.rttime_hard_us,
+        signal,
+        offset!(signal_rttime_hard),
+    );
+    let used = fetch(&mut limits.user_ns, signal, offset!(signal_cpu_user))
+        & fetch(&mut limits.system_ns, signal, offset!(signal_cpu_system));
+    limits.present = cpu & cpu_limits::CPU | rttime & cpu_limits::RTTIME | used & cpu_limits::USED;
+}
+
+/// Appends the process that traces `task`, if one does.
+#[inline(always)]
+pub(crate) fn put_ptracer(record: Record, who: u16, task: Address) {
+    if get!(task, task_ptrace, u32).unwrap_or(0) == 0 {
+        return;
+    }
+    let Some(tracer) = follow!(task, task_parent) else {
+        return;
+    };
+    if let Some(ancestor) = record.put::<Ancestor>(tag::PTRACER, who) {
+        let _ = fill_ancestor(ancestor, leader(tracer));
+    }
 }
 
 /// Appends the ancestors of `leader`, its parent first.

@@ -67,7 +67,8 @@ fn try_exit(ctx: &RawTracePointContext) -> Option<()> {
     };
     body.tid = get!(task, task_pid, u32).unwrap_or(0);
     body.exact = u32::from(exact);
-    task::put_facts(record, who::VICTIM, leader, leader);
+    task::put_facts(record, who::VICTIM, task, leader);
+    task::put_ptracer(record, who::VICTIM, task);
     task::put_ancestry(record, who::VICTIM, leader);
     names::put_exe(record, who::VICTIM, task);
     names::put_cgroups(record, who::VICTIM, task);

@@ -15,7 +15,7 @@ use aya_ebpf::{
 use aya_log_ebpf::debug;
 use oomtrace_common::{
     maps::{GroupKey, Killed},
-    signals::{SI_QUEUE, SI_TKILL, SI_USER, SIGKILL, can_request_stop},
+    signals::{SI_QUEUE, SI_TKILL, SI_USER, SIGCONT, SIGKILL, can_request_stop, suspends},
     wire::{MAX_FRAMES, SigkillBody, info_kind, kind, tag, who},
 };
 
@@ -41,9 +41,17 @@ pub(crate) fn sig_generate(ctx: RawTracePointContext) -> i32 {
         }
     } else if can_request_stop(signal) {
         let _ = try_stop(&ctx, signal);
+    } else if suspends(signal) || signal == SIGCONT {
+        let victim = task::leader(ctx.arg(2));
+        if let Some(key) = task::group_key(victim) {
+            stops::note_stopped(&key, signal != SIGCONT);
+        }
     }
     0
 }
+
+/// `BPF_NOEXIST` of include/uapi/linux/bpf.h.
+const BPF_NOEXIST: u64 = 1;
 
 /// A signal that a process sent to another one; the kernel's own (timers, faults, the
 /// terminal) are no requests.
@@ -62,7 +70,8 @@ fn try_stop(ctx: &RawTracePointContext, signal: u32) -> Option<()> {
     if tgid == ctx.tgid() {
         return None;
     }
-    stops::note(&task::group_key(task::leader(victim))?, signal, ctx.arg(4))
+    let key = task::group_key(task::leader(victim))?;
+    stops::note(&key, victim, signal, ctx.arg(4))
 }
 
 #[inline(always)]
@@ -70,6 +79,7 @@ fn try_sigkill(ctx: &RawTracePointContext) -> Option<()> {
     let info: Address = ctx.arg(1);
     let victim: Address = ctx.arg(2);
     let victim_leader = task::leader(victim);
+    let victim = task::with_memory(victim, victim_leader);
     let sender = current();
     let sender_leader = task::leader(sender);
 
@@ -87,8 +97,10 @@ fn try_sigkill(ctx: &RawTracePointContext) -> Option<()> {
 
     put_stack(record, ctx);
     task::put_facts(record, who::SENDER, sender, sender_leader);
-    task::put_facts(record, who::VICTIM, victim_leader, victim_leader);
+    task::put_facts(record, who::VICTIM, victim, victim_leader);
+    task::put_cpu_limits(record, who::VICTIM, victim);
     task::put_ancestry(record, who::SENDER, sender_leader);
+    task::put_ancestry_exe(record, who::SENDER, sender_leader);
     task::put_ancestry(record, who::VICTIM, victim_leader);
 
     memcg::put_unified_root(record, victim);
@@ -116,9 +128,8 @@ fn try_sigkill(ctx: &RawTracePointContext) -> Option<()> {
 
 #[inline(always)]
 fn note_killed(key: &GroupKey) {
-    if KILLED.get_ptr(key).is_none() {
-        let _ = KILLED.insert(key, &Killed::NONE, 0);
-    }
+    // One that is there stays as it is.
+    let _ = KILLED.insert(key, &Killed::NONE, BPF_NOEXIST);
 }
 
 #[inline(always)]
