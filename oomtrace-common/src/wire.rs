@@ -138,6 +138,7 @@ pub mod present {
     pub const PENDING: u64 = 1 << 25;
     pub const SECCOMP: u64 = 1 << 26;
     pub const PTRACE: u64 = 1 << 27;
+    pub const HANDLER: u64 = 1 << 28;
 }
 
 /// First in every record.
@@ -423,7 +424,7 @@ pub struct StopSender {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub struct StopVictim {
-    /// Bits of [`present`]: `STATE`, `JOBCTL`, `BLOCKED`, `FLAGS`, `SIGNAL_FLAGS`.
+    /// Bits of [`present`]: `STATE`, `JOBCTL`, `BLOCKED`, `FLAGS`, `SIGNAL_FLAGS`, `HANDLER`.
     pub present: u64,
     pub jobctl: u64,
     pub blocked: u64,

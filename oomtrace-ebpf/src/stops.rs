@@ -124,7 +124,8 @@ fn fill_victim(to: &mut StopVictim, victim: Address, signal: u32) {
     if let (Some(first), Some(second)) = (offset!(sighand_handler_0), offset!(sighand_handler_1)) {
         let at = (signal as usize - 1).wrapping_mul(second.wrapping_sub(first));
         let sighand = chase!(victim, task_sighand);
-        fetch(&mut to.handler, sighand, Some(first.wrapping_add(at)));
+        to.present |=
+            present::HANDLER & fetch(&mut to.handler, sighand, Some(first.wrapping_add(at)));
     }
 }
 

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use crate::{
     event::{
-        Group,
+        Event, Group,
         decode::Decoder,
         entry::{Entry, OomLine, ProcessState, Symbol},
         recording::Writer,
@@ -154,6 +154,11 @@ impl<L: Lookups> Pipeline<L> {
                 return Ok(());
             }
         };
+        let settles = match event {
+            Event::Tick(_) => Some(false),
+            Event::Stopped(_) => Some(true),
+            _ => None,
+        };
         let mut out = Vec::new();
         self.engine.handle(event, &mut out);
         for output in out {
@@ -164,6 +169,11 @@ impl<L: Lookups> Pipeline<L> {
                     self.take(&Entry::ProcessState(state))?;
                 }
                 Output::AskState(_) => {}
+            }
+        }
+        if let Some(is_end) = settles {
+            for sink in &mut self.sinks {
+                sink.settle(is_end).map_err(PipelineError::Sink)?;
             }
         }
         Ok(())

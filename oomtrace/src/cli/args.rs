@@ -1,13 +1,14 @@
 //! What can be typed.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{ffi::OsString, fs, path::PathBuf, time::Duration};
 
+use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::{
     probe::{attach::check_ring_bytes, plan::OomHook},
-    provenance::redact::ArgvPolicy,
+    provenance::{Config, redact::ArgvPolicy, rules::Rules},
 };
 
 /// What killed it? Traces every death by SIGKILL, and every exit with status 137, to
@@ -34,6 +35,8 @@ pub(super) enum Command {
     Run(RunArgs),
     /// Run a command, trace it and what it starts, and say why they ended
     Exec(ExecArgs),
+    /// Write the stream of events of the whole node to a file until Ctrl-C, for `replay`
+    Record(RecordArgs),
     /// Say what this kernel and these privileges allow, and how to get the rest
     Doctor(DoctorArgs),
     /// Put a recorded stream of events through the same pipeline
@@ -67,9 +70,9 @@ pub(super) enum Hooks {
     Tracepoint,
 }
 
-/// Options about what of other processes is written.
-#[derive(Clone, Copy, Debug, Args)]
-pub(super) struct RecordArgs {
+/// Options about what deaths are put down to, and how they are written.
+#[derive(Clone, Debug, Args)]
+pub(super) struct DeathArgs {
     /// How records look
     #[arg(short, long, value_enum, default_value_t)]
     pub(super) output: Format,
@@ -79,32 +82,57 @@ pub(super) struct RecordArgs {
     /// Do not mask the values of well-known secret flags and variables in arguments
     #[arg(long)]
     no_mask: bool,
+    /// A request to stop counts for this long: a SIGKILL after it is a stop timeout
+    #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = stop_window)]
+    stop_window: Duration,
+    /// Rules of your own for who stands behind a sender (TOML; see the README): they go
+    /// before the built-in ones. May be given more than once: the first file goes first
+    #[arg(long, value_name = "FILE")]
+    rules: Vec<PathBuf>,
 }
 
-impl RecordArgs {
-    pub(super) fn argv(self) -> ArgvPolicy {
-        match (self.redact_argv, self.no_mask) {
-            (true, _) => ArgvPolicy::NameOnly,
-            (_, true) => ArgvPolicy::Keep,
-            _ => ArgvPolicy::Mask,
+impl DeathArgs {
+    pub(super) fn config(&self) -> Config {
+        Config {
+            argv: match (self.redact_argv, self.no_mask) {
+                (true, _) => ArgvPolicy::NameOnly,
+                (_, true) => ArgvPolicy::Keep,
+                _ => ArgvPolicy::Mask,
+            },
+            stop_window_ns: u64::try_from(self.stop_window.as_nanos()).unwrap_or(u64::MAX),
+            ..Config::default()
         }
+    }
+
+    /// The built-in rules with the user's own before them.
+    pub(super) fn rules(&self) -> Result<Rules> {
+        let mut rules = Rules::built_in()?;
+        for path in self.rules.iter().rev() {
+            let name = path.display();
+            let text = fs::read_to_string(path)
+                .with_context(|| format!("the rules in {name} cannot be read"))?;
+            rules
+                .prepend(&text)
+                .with_context(|| format!("the rules in {name} cannot be used"))?;
+        }
+        Ok(rules)
     }
 }
 
-/// Options about tracing.
+fn stop_window(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .map_err(|error| format!("{error}; for example 90s, 30m or 1h 30m"))
+}
+
+/// Options about what hangs in the kernel.
 #[derive(Clone, Debug, Args)]
-pub(super) struct TraceArgs {
-    #[command(flatten)]
-    pub(super) records: RecordArgs,
+pub(super) struct ProbeArgs {
     /// Size of the ring buffer, bytes: a power of two, one page at least
     #[arg(long, value_name = "BYTES", default_value_t = 8 * 1024 * 1024, value_parser = ring_bytes)]
     pub(super) ring_bytes: u32,
     /// What to watch the OOM killer with
     #[arg(long, value_enum, default_value = "auto")]
     hooks: Hooks,
-    /// Also write the stream of events to a file, for `oomtrace replay`
-    #[arg(long, value_name = "FILE")]
-    pub(super) record: Option<PathBuf>,
 }
 
 fn ring_bytes(text: &str) -> Result<u32, String> {
@@ -115,7 +143,7 @@ fn ring_bytes(text: &str) -> Result<u32, String> {
     Ok(bytes)
 }
 
-impl TraceArgs {
+impl ProbeArgs {
     pub(super) fn hook(&self) -> Option<OomHook> {
         match self.hooks {
             Hooks::Auto => None,
@@ -124,6 +152,26 @@ impl TraceArgs {
             Hooks::Tracepoint => Some(OomHook::Tracepoint),
         }
     }
+}
+
+/// Options about tracing.
+#[derive(Clone, Debug, Args)]
+pub(super) struct TraceArgs {
+    #[command(flatten)]
+    pub(super) deaths: DeathArgs,
+    #[command(flatten)]
+    pub(super) probe: ProbeArgs,
+    /// Also write the stream of events to a file, for `oomtrace replay`
+    #[arg(long, value_name = "FILE")]
+    pub(super) record: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RecordArgs {
+    #[command(flatten)]
+    pub(super) probe: ProbeArgs,
+    /// The file to write
+    pub(super) file: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -157,17 +205,25 @@ pub(super) struct DoctorArgs {
 #[derive(Debug, Args)]
 pub(super) struct ReplayArgs {
     #[command(flatten)]
-    pub(super) records: RecordArgs,
-    /// A file written by `--record`
+    pub(super) deaths: DeathArgs,
+    /// A file written by `oomtrace record`, or with `--record`
     pub(super) file: PathBuf,
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use clap::CommandFactory as _;
 
     #[test]
     fn the_command_line_is_consistent() {
         super::Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_stop_window_is_a_duration() {
+        assert_eq!(super::stop_window("90s"), Ok(Duration::from_secs(90)));
+        assert!(super::stop_window("soon").unwrap_err().contains("30m"));
     }
 }

@@ -4,8 +4,9 @@
 
 use std::{
     collections::VecDeque,
-    fs::File,
+    fs::{self, File},
     io::BufWriter,
+    path::Path,
     process::ExitCode,
     sync::{
         Arc,
@@ -19,7 +20,10 @@ use std::{
 use anyhow::{Context as _, Result, anyhow};
 use tokio::io::{Interest, unix::AsyncFd};
 
-use super::{args::TraceArgs, shield::Shield};
+use super::{
+    args::{ProbeArgs, TraceArgs},
+    shield::Shield,
+};
 use crate::{
     event::{
         Group,
@@ -86,6 +90,25 @@ struct Progress {
     dying: AtomicUsize,
 }
 
+/// What is to be traced, and what becomes of it.
+pub(super) struct Tracing<'a> {
+    pub(super) probe: &'a ProbeArgs,
+    pub(super) config: Config,
+    pub(super) rules: Rules,
+    pub(super) record: Option<&'a Path>,
+}
+
+impl<'a> Tracing<'a> {
+    pub(super) fn of(args: &'a TraceArgs) -> Result<Self> {
+        Ok(Self {
+            probe: &args.probe,
+            config: args.deaths.config(),
+            rules: args.deaths.rules()?,
+            record: args.record.as_deref(),
+        })
+    }
+}
+
 /// Tracing under way.
 pub(super) struct Live {
     probe: AsyncFd<Probe>,
@@ -113,31 +136,22 @@ impl Live {
     /// Attaches everything; must be called within a tokio runtime. `started`: when the
     /// process was.
     pub(super) fn start(
-        args: &TraceArgs,
+        what: Tracing<'_>,
         shield: &Shield,
         diagnostics: bool,
         sinks: Vec<Box<dyn Sink>>,
         started: Instant,
     ) -> Result<Self> {
-        let config = Config {
-            argv: args.records.argv(),
-            ..Config::default()
-        };
+        // What can be wrong with what was typed comes first; but a file is there only once
+        // there is something for it.
+        what.record.map(is_free).transpose()?;
         let log = KernelLog::open().ok();
         let probe = Probe::attach(&Options {
-            ring_bytes: args.ring_bytes,
-            hook: args.hook(),
+            ring_bytes: what.probe.ring_bytes,
+            hook: what.probe.hook(),
             diagnostics,
         })?;
-        let recorder = args
-            .record
-            .as_ref()
-            .map(|path| {
-                File::create(path)
-                    .and_then(|file| Writer::new(BufWriter::new(file)))
-                    .with_context(|| format!("{} cannot be written", path.display()))
-            })
-            .transpose()?;
+        let recorder = what.record.map(recording).transpose()?;
         let tick = host::now();
         let attached = Attached {
             boottime_ns: tick.boottime_ns,
@@ -150,20 +164,15 @@ impl Live {
                 .chain(shield.absent())
                 .collect(),
             symbols: probe.has_symbols(),
-            ring_bytes: u64::from(args.ring_bytes),
+            ring_bytes: u64::from(what.probe.ring_bytes),
             attach_us: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
         };
         for absent in &attached.absent {
             log::info!("not to be had here: {}: {}", absent.what, absent.why);
         }
 
-        let mut pipeline = Pipeline::new(
-            Source::Live,
-            Node { log },
-            config,
-            Rules::built_in()?,
-            sinks,
-        );
+        let mut pipeline =
+            Pipeline::new(Source::Live, Node { log }, what.config, what.rules, sinks);
         if let Some(recorder) = recorder {
             pipeline.record_to(recorder);
         }
@@ -331,6 +340,23 @@ impl Live {
             Err(_) => Err(anyhow!("the second thread panicked; please report this")),
         }
     }
+}
+
+/// A recording is not written over what a file holds already.
+fn is_free(path: &Path) -> Result<()> {
+    if fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() > 0) {
+        return Err(anyhow!(
+            "{} is there already and is not written over\ndo: remove it, or choose another name",
+            path.display()
+        ));
+    }
+    Ok(())
+}
+
+fn recording(path: &Path) -> Result<Writer<BufWriter<File>>> {
+    File::create(path)
+        .and_then(|file| Writer::new(BufWriter::new(file)))
+        .with_context(|| format!("{} cannot be written", path.display()))
 }
 
 fn work(

@@ -6,6 +6,7 @@ mod doctor;
 mod exec;
 mod live;
 mod output;
+mod record;
 mod replay;
 mod run;
 mod shield;
@@ -52,6 +53,7 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Run(args) => run::run(&args, cli.verbose, started),
         Command::Exec(args) => exec::run(&args, cli.verbose, cli.quiet, started),
+        Command::Record(args) => record::run(&args, cli.verbose, cli.quiet, started),
         Command::Doctor(args) => doctor::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Completions { shell } => {

@@ -11,23 +11,19 @@ use crate::{
         recording::Reader,
     },
     pipeline::{NoLookups, Pipeline, Source},
-    provenance::{Config, rules::Rules},
 };
 
 pub(super) fn run(args: &ReplayArgs) -> Result<ExitCode> {
     let name = args.file.display().to_string();
     let file = File::open(&args.file).with_context(|| format!("{name} cannot be opened"))?;
     let reader = Reader::new(BufReader::new(file)).with_context(|| name.clone())?;
-    let config = Config {
-        argv: args.records.argv(),
-        ..Config::default()
-    };
-    let sinks = vec![output::stdout_sink(args.records.output)];
+    let rules = args.deaths.rules()?;
+    let sinks = vec![output::stdout_sink(args.deaths.output)];
     let mut pipeline = Pipeline::new(
         Source::Recorded,
         NoLookups,
-        config,
-        Rules::built_in()?,
+        args.deaths.config(),
+        rules,
         sinks,
     );
     let mut last = Tick::default();

@@ -1,4 +1,5 @@
-//! `oomtrace run`: traces the node until it is told to end.
+//! `oomtrace run`: traces the node until it is told to end. `oomtrace record` does the same
+//! with other sinks.
 
 use std::{process::ExitCode, time::Instant};
 
@@ -7,16 +8,33 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
     args::RunArgs,
-    live::{self, Live, Turn},
+    live::{self, Live, Tracing, Turn},
     output,
     shield::Shield,
 };
+use crate::sinks::Sink;
 
 pub(super) fn run(args: &RunArgs, verbose: u8, started: Instant) -> Result<ExitCode> {
-    live::block_on(trace(args, verbose, started))
+    let sinks = vec![output::stdout_sink(args.trace.deaths.output)];
+    until_told(Tracing::of(&args.trace)?, sinks, verbose, started)
 }
 
-async fn trace(args: &RunArgs, verbose: u8, started: Instant) -> Result<ExitCode> {
+/// Traces until a signal says that it is enough.
+pub(super) fn until_told(
+    what: Tracing<'_>,
+    sinks: Vec<Box<dyn Sink>>,
+    verbose: u8,
+    started: Instant,
+) -> Result<ExitCode> {
+    live::block_on(trace(what, sinks, verbose, started))
+}
+
+async fn trace(
+    what: Tracing<'_>,
+    sinks: Vec<Box<dyn Sink>>,
+    verbose: u8,
+    started: Instant,
+) -> Result<ExitCode> {
     // Before anything else, so that a signal that comes during the start ends it cleanly.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -31,8 +49,7 @@ async fn trace(args: &RunArgs, verbose: u8, started: Instant) -> Result<ExitCode
     if let Some(absent) = shield.absent() {
         log::warn!("{}: {}", absent.what, absent.why);
     }
-    let sinks = vec![output::stdout_sink(args.trace.records.output)];
-    let mut live = Live::start(&args.trace, &shield, verbose > 1, sinks, started)?;
+    let mut live = Live::start(what, &shield, verbose > 1, sinks, started)?;
     let mut ticker = Live::ticker();
     loop {
         tokio::select! {

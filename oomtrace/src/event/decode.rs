@@ -11,7 +11,8 @@ use oomtrace_common::wire::{
 use thiserror::Error;
 
 use super::{
-    Ancestor, Event, Exit, Image, InfoKind, MarkVictim, MemcgLevel, OomKill, Process, Sigkill,
+    Ancestor, CpuLimits, Event, Exit, Image, InfoKind, MarkVictim, MemcgLevel, OomKill, Process,
+    Sigkill,
     entry::{Entry, Symbol},
     facts, text,
 };
@@ -175,6 +176,10 @@ impl Decoder {
             kind::EXIT => Event::Exit(Box::new(Exit {
                 boottime_ns,
                 victim: self.process(&sections, who::VICTIM, "victim")?,
+                ptracer: sections
+                    .get(tag::PTRACER, who::VICTIM)
+                    .and_then(|ptracer| all::<wire::Ancestor>(ptracer).next())
+                    .map(|ptracer| Ancestor::from(&ptracer)),
             })),
             kind::OOM_KILL => {
                 let (body, _) = take::<OomKillBody>(body, "an OOM kill")?;
@@ -217,6 +222,11 @@ impl Decoder {
             stops: all::<StopSlot>(stops)
                 .map(|slot| facts::stop_request(&slot))
                 .collect(),
+            cpu_limits: sections
+                .get(tag::CPU_LIMITS, who::VICTIM)
+                .and_then(|limits| all::<wire::CpuLimits>(limits).next())
+                .map(|limits| CpuLimits::from_wire(&limits))
+                .unwrap_or_default(),
         })
     }
 
@@ -253,6 +263,12 @@ impl Decoder {
             process.ancestry = all::<wire::Ancestor>(ancestry)
                 .map(|a| Ancestor::from(&a))
                 .collect();
+        }
+        if let Some(names) = sections.get(tag::ANCESTRY_EXE, who) {
+            let names = text::strings(names);
+            for (ancestor, name) in process.ancestry.iter_mut().zip(names) {
+                ancestor.exe = (!name.is_empty()).then_some(name);
+            }
         }
         process.argv = sections.get(tag::ARGV, who).map(facts::argv).transpose()?;
         process.exe = sections.get(tag::EXE, who).map(text::path);

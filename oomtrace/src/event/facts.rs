@@ -2,14 +2,41 @@
 
 use oomtrace_common::{
     signals::result,
-    wire::{ArgvHeader, MAX_STOP_ANCESTORS, StopSlot, TaskFacts, present},
+    wire::{
+        ArgvHeader, CpuLimits as WireLimits, MAX_STOP_ANCESTORS, StopSlot, TaskFacts, cpu_limits,
+        present,
+    },
 };
 
 use super::{
-    Ancestor, Argv, Constraint, Group, Process, Rss, SignalResult, StopRequest,
+    Ancestor, Argv, Constraint, Group, Handler, Process, Rss, SignalResult, StopRequest, Waiting,
     decode::{DecodeError, take},
     text,
 };
+
+/// CPU time of a process, and its hard limits. `None`: no limit, or not told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CpuLimits {
+    /// `RLIMIT_CPU`.
+    pub cpu_hard_s: Option<u64>,
+    /// `RLIMIT_RTTIME`.
+    pub rttime_hard_us: Option<u64>,
+    /// User and system time together.
+    pub used_ns: Option<u64>,
+}
+
+impl CpuLimits {
+    pub(super) fn from_wire(wire: &WireLimits) -> Self {
+        let has = |bit: u64| wire.present & bit != 0;
+        // RLIM_INFINITY.
+        let limit = |value: u64| (value != u64::MAX).then_some(value);
+        Self {
+            cpu_hard_s: limit(wire.cpu_hard_s).filter(|_| has(cpu_limits::CPU)),
+            rttime_hard_us: limit(wire.rttime_hard_us).filter(|_| has(cpu_limits::RTTIME)),
+            used_ns: has(cpu_limits::USED).then(|| wire.user_ns.saturating_add(wire.system_ns)),
+        }
+    }
+}
 
 /// A process, without what comes in sections of its own.
 pub(super) fn task(facts: &TaskFacts) -> Process {
@@ -45,7 +72,7 @@ pub(super) fn task(facts: &TaskFacts) -> Process {
             .then_some(facts.login_uid)
             .filter(|uid| *uid != u32::MAX),
         tty: has(present::TTY)
-            .then(|| text::comm(&facts.tty))
+            .then(|| text::tty(&facts.tty))
             .filter(|name| !name.is_empty()),
         pgid: has(present::PGID)
             .then_some(facts.pgid)
@@ -63,6 +90,9 @@ pub(super) fn task(facts: &TaskFacts) -> Process {
         }),
         total_vm_pages: has(present::TOTAL_VM).then_some(facts.total_vm_pages),
         page_tables_bytes: has(present::PAGE_TABLES).then(|| pages(facts.page_tables_bytes)),
+        waiting: Waiting::of_task(facts),
+        seccomp_mode: has(present::SECCOMP).then_some(facts.seccomp_mode),
+        is_traced: has(present::PTRACE) && facts.ptrace != 0,
         live_threads: has(present::LIVE).then_some(facts.live),
         exit_code,
         ..Process::default()
@@ -92,7 +122,8 @@ pub(super) fn stop_request(slot: &StopSlot) -> StopRequest {
         .argv
         .get(..sender.argv_bytes as usize)
         .unwrap_or_default();
-    let tty = text::comm(&sender.tty);
+    let tty = text::tty(&sender.tty);
+    let exe = text::comm(&sender.exe);
     StopRequest {
         signal: slot.signal,
         count: slot.count,
@@ -100,6 +131,13 @@ pub(super) fn stop_request(slot: &StopSlot) -> StopRequest {
         last_ns: slot.last_ns,
         first_result: signal_result(slot.first_result),
         last_result: signal_result(slot.last_result),
+        victim: Waiting::of_stop(&slot.victim),
+        handler: (slot.victim.present & present::HANDLER != 0).then(|| match slot.victim.handler {
+            0 => Handler::Default,
+            1 => Handler::Ignore,
+            _ => Handler::Function,
+        }),
+        stopped_since: slot.victim.stopped_since != 0,
         sender: Process {
             group: Group {
                 tgid: sender.tgid,
@@ -112,6 +150,7 @@ pub(super) fn stop_request(slot: &StopSlot) -> StopRequest {
                 .filter(|_| ancestors > 0)
                 .map(|a| a.tgid),
             comm: Some(text::comm(&sender.comm)),
+            exe: (!exe.is_empty()).then_some(exe),
             argv: (!argv.is_empty()).then(|| Argv {
                 args: text::strings(argv),
                 truncated: argv.len() + 1 >= sender.argv.len(),

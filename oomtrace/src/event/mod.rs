@@ -9,10 +9,13 @@ pub mod entry;
 mod facts;
 pub mod recording;
 pub mod text;
+mod waiting;
 
 use std::sync::Arc;
 
 use oomtrace_common::wire::{Ancestor as WireAncestor, MemcgLevel as WireLevel};
+
+pub use self::{facts::CpuLimits, waiting::Waiting};
 
 /// A thread group, safe against reuse of its id.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -28,7 +31,20 @@ pub struct Group {
 pub struct Ancestor {
     pub group: Group,
     pub uid: Option<u32>,
+    /// Id in its own PID namespace, and how deep that lies.
+    pub ns_tgid: Option<u32>,
+    pub ns_level: u32,
     pub comm: String,
+    /// File name of its executable.
+    pub exe: Option<String>,
+}
+
+impl Ancestor {
+    /// Process 1 of a PID namespace other than the first.
+    #[must_use]
+    pub fn is_namespace_init(&self) -> bool {
+        self.ns_level > 0 && self.ns_tgid == Some(1)
+    }
 }
 
 impl From<&WireAncestor> for Ancestor {
@@ -39,7 +55,10 @@ impl From<&WireAncestor> for Ancestor {
                 start_ns: wire.start_ns,
             },
             uid: (wire.uid != u32::MAX).then_some(wire.uid),
+            ns_tgid: (wire.ns_tgid != 0).then_some(wire.ns_tgid),
+            ns_level: wire.ns_level,
             comm: text::comm(&wire.comm),
+            exe: None,
         }
     }
 }
@@ -88,6 +107,12 @@ pub struct Process {
     pub rss: Option<Rss>,
     pub total_vm_pages: Option<u64>,
     pub page_tables_bytes: Option<u64>,
+    /// How it stood towards signals, and what it waited in.
+    pub waiting: Waiting,
+    /// `seccomp.mode`: 1 strict, 2 filter, 3 dead (since 5.17, once seccomp has ended it).
+    pub seccomp_mode: Option<u32>,
+    /// Another process traced it by ptrace.
+    pub is_traced: bool,
     /// `signal->live`.
     pub live_threads: Option<i32>,
     /// Status as the kernel keeps it, of the group.
@@ -217,6 +242,16 @@ pub struct Sigkill {
     /// The kernel's call path from the signal code outwards; `None` without symbols.
     pub stack: Option<Arc<[String]>>,
     pub stops: Vec<StopRequest>,
+    /// The victim's CPU time and its limits.
+    pub cpu_limits: CpuLimits,
+}
+
+/// What a process has set for a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handler {
+    Default,
+    Ignore,
+    Function,
 }
 
 /// A run of the same signal to the victim by one party.
@@ -228,6 +263,13 @@ pub struct StopRequest {
     pub last_ns: u64,
     pub first_result: SignalResult,
     pub last_result: SignalResult,
+    /// How the victim stood towards it when the last one came.
+    pub victim: Waiting,
+    /// What the victim had set for the signal.
+    pub handler: Option<Handler>,
+    /// The victim was stopped (`SIGSTOP` and the like) after the request, and not told to go
+    /// on again.
+    pub stopped_since: bool,
     pub sender: Process,
 }
 
@@ -244,6 +286,8 @@ pub struct MarkVictim {
 pub struct Exit {
     pub boottime_ns: u64,
     pub victim: Process,
+    /// The process that traced it by ptrace.
+    pub ptracer: Option<Ancestor>,
 }
 
 /// Which memory the OOM killer was told to look at: `enum oom_constraint`.

@@ -25,6 +25,16 @@ pub fn comm(bytes: &[u8]) -> String {
     utf8(bytes.get(..end).unwrap_or_default())
 }
 
+/// A terminal's name as it stands under /dev: the kernel calls `pts/3` `pts3`.
+#[must_use]
+pub fn tty(bytes: &[u8]) -> String {
+    let name = comm(bytes);
+    match name.strip_prefix("pts") {
+        Some(number) if number.starts_with(|c: char| c.is_ascii_digit()) => format!("pts/{number}"),
+        _ => name,
+    }
+}
+
 /// NUL-terminated strings. A last one without its NUL counts.
 #[must_use]
 pub fn strings(bytes: &[u8]) -> Vec<String> {
@@ -113,6 +123,13 @@ mod tests {
     fn a_comm_ends_at_its_first_nul() {
         assert_eq!(comm(b"sh\0shbash\0\0\0\0\0\0\0\0"), "sh");
         assert_eq!(comm(b"sixteen-bytes-xx"), "sixteen-bytes-xx");
+    }
+
+    #[test]
+    fn a_terminal_is_named_as_under_dev() {
+        assert_eq!(tty(b"pts3\0"), "pts/3");
+        assert_eq!(tty(b"tty1\0"), "tty1");
+        assert_eq!(tty(b"ptsx\0"), "ptsx");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::{
     record::ActorKind,
-    rules::{ActorRow, Role, Rules},
+    rules::{ActorRow, By, Role, Rules},
 };
 use crate::event::{Ancestor, Group, Process};
 
@@ -15,6 +15,8 @@ pub(super) struct Party {
     pub comm: Option<String>,
     /// Why it is thought to be this party.
     pub why: String,
+    /// It acted in a session that was opened in a container from outside: how that is known.
+    pub exec_session: Option<String>,
 }
 
 impl Party {
@@ -27,6 +29,7 @@ impl Party {
             group: None,
             comm: None,
             why: "the kernel did this by itself".to_owned(),
+            exec_session: None,
         }
     }
 
@@ -39,6 +42,7 @@ impl Party {
             group: None,
             comm: None,
             why: "no sender was seen".to_owned(),
+            exec_session: None,
         }
     }
 
@@ -49,6 +53,7 @@ impl Party {
             group: Some(process.group),
             comm: process.comm.clone(),
             why,
+            exec_session: None,
         }
     }
 
@@ -59,6 +64,7 @@ impl Party {
             group: Some(ancestor.group),
             comm: Some(ancestor.comm.clone()),
             why,
+            exec_session: None,
         }
     }
 }
@@ -66,19 +72,45 @@ impl Party {
 /// Finds the party behind `sender`, which killed `victim`.
 #[must_use]
 pub(super) fn find(sender: &Process, victim: &Process, rules: &Rules) -> Party {
-    let comm = sender.comm.as_deref().unwrap_or("?");
     if sender.is_kernel_thread() {
-        return Party::of(
-            sender,
-            ActorKind::Kernel,
-            None,
-            format!("{comm} is a kernel thread"),
-        );
+        let why = format!("{} is a kernel thread", name(sender));
+        return Party::of(sender, ActorKind::Kernel, None, why);
     }
-    match rules.actor(sender.exe.as_deref(), sender.comm.as_deref()) {
-        Some(row) => of_known(sender, row, rules),
-        None => of_unknown(sender, victim),
+    let mut party = match rules.actor(sender.exe.as_deref(), sender.comm.as_deref()) {
+        Some((row, by)) => of_known(sender, row, by, rules),
+        None => of_unknown(sender, victim, rules),
+    };
+    if party.kind == ActorKind::Human {
+        party.exec_session = exec_session(sender, rules);
     }
+    party
+}
+
+/// The party that traces another process by ptrace.
+#[must_use]
+pub(super) fn ptracer(ptracer: &Ancestor, rules: &Rules) -> Party {
+    let kind = role_of(ptracer, rules).map_or(ActorKind::Application, kind_of);
+    Party::of_ancestor(
+        ptracer,
+        kind,
+        None,
+        "it traced the victim by ptrace".to_owned(),
+    )
+}
+
+fn name(process: &Process) -> &str {
+    process.comm.as_deref().unwrap_or("?")
+}
+
+/// The role of a process that stands in a chain of parents.
+fn role_of(ancestor: &Ancestor, rules: &Rules) -> Option<Role> {
+    row_of(ancestor, rules).map(|row| row.kind)
+}
+
+fn row_of<'r>(ancestor: &Ancestor, rules: &'r Rules) -> Option<&'r ActorRow> {
+    rules
+        .actor(ancestor.exe.as_deref(), Some(&ancestor.comm))
+        .map(|(row, _)| row)
 }
 
 fn kind_of(role: Role) -> ActorKind {
@@ -87,55 +119,76 @@ fn kind_of(role: Role) -> ActorKind {
         Role::ServiceManager => ActorKind::ServiceManager,
         Role::OomDaemon => ActorKind::OomDaemon,
         Role::SecurityAgent => ActorKind::SecurityAgent,
+        Role::Application => ActorKind::Application,
         Role::Tool | Role::Shell | Role::Session => ActorKind::Human,
     }
 }
 
-fn of_known(sender: &Process, row: &ActorRow, rules: &Rules) -> Party {
-    let comm = sender.comm.as_deref().unwrap_or("?");
+fn of_known(sender: &Process, row: &ActorRow, by: By, rules: &Rules) -> Party {
+    let comm = name(sender);
+    let by = match (by, &sender.exe) {
+        (By::Exe, Some(exe)) => format!("by its executable {exe}"),
+        _ => "by its name alone".to_owned(),
+    };
     match row.kind {
         Role::Tool | Role::Shell | Role::Session => human(sender, row.kind, rules),
         Role::Runtime if row.name.is_none() => supervisor(sender, rules).unwrap_or_else(|| {
-            Party::of(
-                sender,
-                ActorKind::Runtime,
-                None,
-                format!("{comm} is a container runtime"),
-            )
+            let why = format!("{comm} is a container runtime, {by}");
+            Party::of(sender, ActorKind::Runtime, None, why)
         }),
-        role => Party::of(
-            sender,
-            kind_of(role),
-            row.name.as_deref(),
-            format!("{comm} is known as one"),
-        ),
+        role => {
+            let kind = kind_of(role);
+            let why = format!("{comm} is known as {}, {by}", article(kind));
+            Party::of(sender, kind, row.name.as_deref(), why)
+        }
+    }
+}
+
+fn article(kind: ActorKind) -> &'static str {
+    match kind {
+        ActorKind::Human => "a person's tool",
+        ActorKind::Runtime => "a container runtime",
+        ActorKind::ServiceManager => "a service manager",
+        ActorKind::OomDaemon => "a userspace OOM daemon",
+        ActorKind::SecurityAgent => "a security agent",
+        ActorKind::Application => "a part of the application",
+        ActorKind::Kernel | ActorKind::Unknown => "a part of the kernel",
     }
 }
 
 /// The supervisor above a short-lived runtime process: the shim, `podman`, …
 fn supervisor(sender: &Process, rules: &Rules) -> Option<Party> {
     sender.ancestry.iter().find_map(|ancestor| {
-        let row = rules.actor(None, Some(&ancestor.comm))?;
-        let name = row.name.as_deref()?;
+        let row = row_of(ancestor, rules)?;
+        let supervisor = row.name.as_deref()?;
         (row.kind == Role::Runtime).then(|| {
             let why = format!(
                 "{} was run by {}[{}]",
-                sender.comm.as_deref().unwrap_or("?"),
+                name(sender),
                 ancestor.comm,
                 ancestor.group.tgid
             );
-            Party::of_ancestor(ancestor, ActorKind::Runtime, Some(name), why)
+            Party::of_ancestor(ancestor, ActorKind::Runtime, Some(supervisor), why)
         })
     })
 }
 
 /// The human's end of the chain: the outermost of the shells and tools above the sender.
 fn human(sender: &Process, role: Role, rules: &Rules) -> Party {
-    let comm = sender.comm.as_deref().unwrap_or("?");
+    let comm = name(sender);
     let mut why = match role {
         Role::Shell => format!("{comm} is a shell: its kill is a builtin"),
         _ => format!("{comm} is an interactive tool"),
     };
+    let above = human_chain(sender, rules);
+    if !above.is_empty() {
+        why.push_str(", run by ");
+        let links: Vec<String> = above
+            .iter()
+            .map(|link| format!("{}[{}]", link.comm, link.group.tgid))
+            .collect();
+        why.push_str(&links.join(" < "));
+    }
     if let Some(tty) = &sender.tty {
         why.push_str(", on ");
         why.push_str(tty);
@@ -144,42 +197,89 @@ fn human(sender: &Process, role: Role, rules: &Rules) -> Party {
         why.push_str(", login uid ");
         why.push_str(&uid.to_string());
     }
-    let outermost = sender
-        .ancestry
+    let outermost = above
         .iter()
-        .map_while(|ancestor| {
-            let row = rules.actor(None, Some(&ancestor.comm))?;
-            matches!(row.kind, Role::Shell | Role::Tool).then_some(ancestor)
-        })
-        .last();
+        .rfind(|link| matches!(role_of(link, rules), Some(Role::Shell | Role::Tool)));
     match outermost {
         Some(shell) => Party::of_ancestor(shell, ActorKind::Human, None, why),
         None => Party::of(sender, ActorKind::Human, None, why),
     }
 }
 
-fn of_unknown(sender: &Process, victim: &Process) -> Party {
-    let comm = sender.comm.as_deref().unwrap_or("?");
+/// The shells and tools above a sender, and what carries the session above them.
+fn human_chain<'a>(sender: &'a Process, rules: &Rules) -> &'a [Ancestor] {
+    let of_person = |link: &Ancestor, roles: &[Role]| {
+        role_of(link, rules).is_some_and(|role| roles.contains(&role))
+    };
+    let shells = sender
+        .ancestry
+        .iter()
+        .take_while(|link| of_person(link, &[Role::Shell, Role::Tool]))
+        .count();
+    let sessions = sender
+        .ancestry
+        .iter()
+        .skip(shells)
+        .take_while(|link| of_person(link, &[Role::Session]))
+        .count();
+    sender.ancestry.get(..shells + sessions).unwrap_or_default()
+}
+
+/// Whether the sender belongs to a session that somebody has opened in a container
+/// (`docker exec`, `kubectl exec`): the outermost process of it is a child of the runtime's
+/// supervisor, and not the container's init.
+fn exec_session(sender: &Process, rules: &Rules) -> Option<String> {
+    if sender.ns_level == 0 || sender.is_namespace_init() {
+        return None;
+    }
+    let at = sender
+        .ancestry
+        .iter()
+        .position(|link| role_of(link, rules) == Some(Role::Runtime))?;
+    let shim = sender.ancestry.get(at)?;
+    let opened = match at.checked_sub(1) {
+        None => format!("{}[{}]", name(sender), sender.group.tgid),
+        Some(below) => {
+            let top = sender.ancestry.get(below)?;
+            if top.ns_level == 0 || top.is_namespace_init() {
+                return None;
+            }
+            format!("{}[{}]", top.comm, top.group.tgid)
+        }
+    };
+    Some(format!(
+        "{opened} was started in the container from outside, as docker exec and kubectl exec do: it is a child of {}[{}] and not the container's init",
+        shim.comm, shim.group.tgid
+    ))
+}
+
+fn of_unknown(sender: &Process, victim: &Process, rules: &Rules) -> Party {
+    let comm = name(sender);
     if let Some(relation) = relation(sender, victim) {
         let why = format!("{comm} is the victim's {relation}");
         return Party::of(sender, ActorKind::Application, None, why);
     }
-    match (&sender.tty, sender.login_uid) {
-        (Some(tty), _) => {
-            let why = format!("{comm} runs on the terminal {tty}");
-            Party::of(sender, ActorKind::Human, None, why)
-        }
-        (None, Some(uid)) => {
-            let why = format!("{comm} runs in a login session of uid {uid}");
-            Party::of(sender, ActorKind::Human, None, why)
-        }
-        (None, None) => {
-            let why = format!(
+    let (kind, why) = match (&sender.tty, sender.login_uid) {
+        (Some(tty), _) => (
+            ActorKind::Human,
+            format!("{comm} runs on the terminal {tty}"),
+        ),
+        (None, Some(uid)) => (
+            ActorKind::Human,
+            format!("{comm} runs in a login session of uid {uid}"),
+        ),
+        (None, None) if exec_session(sender, rules).is_some() => (
+            ActorKind::Human,
+            format!("{comm} was run in a session in the container"),
+        ),
+        (None, None) => (
+            ActorKind::Application,
+            format!(
                 "{comm} is neither a known supervisor nor a tool, and no person's session stands behind it"
-            );
-            Party::of(sender, ActorKind::Application, None, why)
-        }
-    }
+            ),
+        ),
+    };
+    Party::of(sender, kind, None, why)
 }
 
 /// How two processes of one application are related.
@@ -231,18 +331,14 @@ fn one_runtime(one: &Process, other: &Process, rules: &Rules) -> bool {
 /// The runtimes that a process acts for: itself, and those above it. None if it is no
 /// runtime itself.
 fn supervisors(process: &Process, rules: &Rules) -> Vec<Group> {
-    let is_runtime = |exe: Option<&str>, comm: Option<&str>| {
-        rules
-            .actor(exe, comm)
-            .is_some_and(|row| row.kind == Role::Runtime)
-    };
-    if !is_runtime(process.exe.as_deref(), process.comm.as_deref()) {
+    let own = rules.actor(process.exe.as_deref(), process.comm.as_deref());
+    if !own.is_some_and(|(row, _)| row.kind == Role::Runtime) {
         return Vec::new();
     }
     let above = process
         .ancestry
         .iter()
-        .filter(|ancestor| is_runtime(None, Some(&ancestor.comm)))
+        .filter(|ancestor| role_of(ancestor, rules) == Some(Role::Runtime))
         .map(|ancestor| ancestor.group);
     std::iter::once(process.group).chain(above).collect()
 }
@@ -251,12 +347,12 @@ fn supervisors(process: &Process, rules: &Rules) -> Vec<Group> {
 /// a unit's stop command acts for it. Below process 1 is everything, orphans too: there it
 /// proves nothing.
 fn manages(manager: &Process, other: &Process, rules: &Rules) -> bool {
-    let role = |exe: Option<&str>, comm: Option<&str>| rules.actor(exe, comm).map(|row| row.kind);
+    let own = rules.actor(manager.exe.as_deref(), manager.comm.as_deref());
     manager.group.tgid > 1
-        && role(manager.exe.as_deref(), manager.comm.as_deref()) == Some(Role::ServiceManager)
+        && own.is_some_and(|(row, _)| row.kind == Role::ServiceManager)
         && other
             .ancestry
             .iter()
-            .take_while(|ancestor| role(None, Some(&ancestor.comm)) != Some(Role::Session))
+            .take_while(|ancestor| role_of(ancestor, rules) != Some(Role::Session))
             .any(|ancestor| ancestor.group == manager.group)
 }

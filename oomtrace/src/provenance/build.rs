@@ -1,8 +1,8 @@
 //! From a case to the record that is written: everything in units and words of the record.
 
 use super::{
-    actor::Party,
-    case::{Case, Kill, Status, Unseen},
+    actor::{self, Party},
+    case::{Case, Kill, Link, Status, Unseen},
     clock::Clock,
     judge::{self, Verdict},
     record::{
@@ -56,7 +56,7 @@ impl Subject<'_> {
             summary: words::summary(&verdict, &kill.victim, &kill.sender, page_bytes),
             victim: self.victim(&kill.victim, image, kill.boottime_ns),
             sender: (!verdict.sender_is_bystander).then(|| self.sender(&kill.sender)),
-            actor: actor(&verdict.actor),
+            actor: actor_record(&verdict.actor),
             stop: verdict.stop.as_ref().map(|found| self.stop(found)),
             oom: self.oom(&verdict, killer),
             outcome: case
@@ -76,18 +76,19 @@ impl Subject<'_> {
         case: &Case,
         exit: &Exit,
         unseen: Unseen,
-        child: Option<String>,
+        child: Option<&Link>,
     ) -> Death {
         let exited = Status::of(exit.victim.exit_code) == Status::Exited(137);
+        let child = child.filter(|_| exited);
         let (cause, mechanism, actor, mut evidence) = if exited {
             (
                 Cause::ExitCode,
                 Mechanism::Exit,
                 own(&exit.victim),
-                exit_code_evidence(child.is_some()),
+                exit_code_evidence(child),
             )
         } else {
-            no_signal(unseen)
+            no_signal(exit, unseen, self.rules)
         };
         for kill in &case.kills {
             evidence.push(other_kill(&kill.event, "a SIGKILL without effect"));
@@ -104,8 +105,12 @@ impl Subject<'_> {
         let page_bytes = self.session.page_bytes;
         let evidence = std::mem::take(&mut verdict.evidence);
         let mut summary = words::summary(&verdict, &exit.victim, &exit.victim, page_bytes);
-        if exited && child.is_some() {
-            summary.push_str(", after a child of it had died of SIGKILL");
+        if let Some(child) = child {
+            let who = words::label(&exit.victim);
+            summary = format!(
+                "{who} was not killed: it passed on the 137 of {}",
+                child.story()
+            );
         }
         Death {
             cause,
@@ -113,9 +118,9 @@ impl Subject<'_> {
             summary,
             victim: self.victim(&exit.victim, None, exit.boottime_ns),
             sender: None,
-            actor: self::actor(&verdict.actor),
+            actor: actor_record(&verdict.actor),
             outcome: Some(outcome(exit, None)),
-            caused_by: child.filter(|_| exited),
+            caused_by: child.map(|child| child.id.clone()),
             advice: words::advice(&verdict, &exit.victim, &exit.victim, page_bytes, self.rules),
             evidence,
             ..self.blank(exit.boottime_ns)
@@ -144,7 +149,7 @@ impl Subject<'_> {
             summary: String::new(),
             victim: self.victim(&Process::default(), None, boottime_ns),
             sender: None,
-            actor: actor(&Party::unknown()),
+            actor: actor_record(&Party::unknown()),
             stop: None,
             oom: None,
             container: None,
@@ -224,6 +229,7 @@ impl Subject<'_> {
             grace_ms: found.grace_ns / 1_000_000,
             configured_grace_ms: None,
             result: stop::result_name(request.first_result),
+            reason: found.reason.name(),
             same_actor: found.same_actor,
             sender: self.sender(&request.sender),
         }
@@ -307,7 +313,7 @@ fn ancestry(ancestors: &[Ancestor]) -> Vec<AncestorRecord> {
         .collect()
 }
 
-fn actor(party: &Party) -> Actor {
+fn actor_record(party: &Party) -> Actor {
     Actor {
         kind: party.kind,
         name: party.name.clone(),
@@ -323,6 +329,7 @@ fn own(victim: &Process) -> Party {
         group: Some(victim.group),
         comm: victim.comm.clone(),
         why: "the process itself chose its status".to_owned(),
+        exec_session: None,
     }
 }
 
@@ -366,9 +373,12 @@ fn case_evidence(case: &Case, killer: &Kill, evidence: &mut Vec<Evidence>) {
             source: "signal_generate",
         });
     }
-    if let Some(state) = &case.state
-        && case.exit.is_none()
-    {
+    if let Some(exit) = &case.exit {
+        let took_ns = exit.boottime_ns.saturating_sub(killer.event.boottime_ns);
+        if took_ns >= SLOW_NS {
+            evidence.push(slow_death(case, killer, took_ns));
+        }
+    } else if let Some(state) = &case.state {
         let text = match (&state.state, &state.wait_channel) {
             (None, _) => "the process is gone, its end was not seen".to_owned(),
             (Some(name), Some(channel)) => {
@@ -381,6 +391,30 @@ fn case_evidence(case: &Case, killer: &Kill, evidence: &mut Vec<Evidence>) {
             text,
             source: "/proc",
         });
+    }
+}
+
+/// A process that takes longer to die than this was held up.
+const SLOW_NS: u64 = 1_000_000_000;
+
+fn slow_death(case: &Case, killer: &Kill, took_ns: u64) -> Evidence {
+    let waiting = &killer.event.victim.waiting;
+    let why = if waiting.is_frozen() {
+        "the freezer held it".to_owned()
+    } else if waiting.is_uninterruptible() {
+        "it was in an uninterruptible sleep (state D) when the SIGKILL came".to_owned()
+    } else if let Some(state) = case.state.as_ref().and_then(|state| state.state.as_ref()) {
+        format!("in between it was in state {state}")
+    } else {
+        "what held it up was not seen; much memory to give back takes time, too".to_owned()
+    };
+    Evidence {
+        code: "slow_death",
+        text: format!(
+            "it took {} to die after the SIGKILL: {why}",
+            words::duration_ns(took_ns)
+        ),
+        source: "sched_process_exit",
     }
 }
 
@@ -398,21 +432,33 @@ fn other_kill(kill: &Sigkill, what: &str) -> Evidence {
     }
 }
 
-fn exit_code_evidence(of_child: bool) -> Vec<Evidence> {
-    let text = if of_child {
-        "no signal ended it: it exited with status 137 after a child of it had died of SIGKILL, as a shell does to pass a status on"
-    } else {
-        "no signal ended it: it called exit with status 137"
+fn exit_code_evidence(child: Option<&Link>) -> Vec<Evidence> {
+    let text = match child {
+        Some(child) => format!(
+            "no signal ended it: it exited with status 137 after its child {} had ended so, as a shell does to pass a status on",
+            child.who
+        ),
+        None => "no signal ended it: it called exit with status 137".to_owned(),
     };
     vec![Evidence {
         code: "exit_status_137",
-        text: text.to_owned(),
+        text,
         source: "sched_process_exit",
     }]
 }
 
-fn no_signal(unseen: Unseen) -> (Cause, Mechanism, Party, Vec<Evidence>) {
-    let (cause, mechanism, party, code, text) = match unseen {
+/// `SECCOMP_MODE_STRICT` of include/uapi/linux/seccomp.h, and `SECCOMP_MODE_DEAD` of
+/// kernel/seccomp.c, which takes its place once seccomp has ended the process (since 5.17).
+/// A filter's kill is a `SIGSYS`.
+const SECCOMP_STRICT_OR_DEAD: [u32; 2] = [1, 3];
+
+/// A death by signal 9 of which no SIGKILL was seen.
+fn no_signal(
+    exit: &Exit,
+    unseen: Unseen,
+    rules: &Rules,
+) -> (Cause, Mechanism, Party, Vec<Evidence>) {
+    let (cause, mut mechanism, mut party, code, text) = match unseen {
         Unseen::Lost(count) => (
             Cause::Unknown,
             Mechanism::Unknown,
@@ -435,10 +481,32 @@ fn no_signal(unseen: Unseen) -> (Cause, Mechanism, Party, Vec<Evidence>) {
             "no SIGKILL was generated and no event was lost: seccomp's strict mode, a ptrace-injected signal or a kernel oops end a process so".to_owned(),
         ),
     };
-    let evidence = Evidence {
+    let mut evidence = vec![Evidence {
         code,
         text,
         source: "sched_process_exit",
-    };
-    (cause, mechanism, party, vec![evidence])
+    }];
+    if unseen == Unseen::NotGenerated {
+        let seccomp = |mode| SECCOMP_STRICT_OR_DEAD.contains(&mode);
+        if exit.victim.seccomp_mode.is_some_and(seccomp) {
+            mechanism = Mechanism::Seccomp;
+            evidence.push(Evidence {
+                code: "seccomp_strict",
+                text: "it ran in seccomp's strict mode, in which any system call but read, write, exit and sigreturn ends a process so".to_owned(),
+                source: "sched_process_exit",
+            });
+        } else if let Some(ptracer) = &exit.ptracer {
+            mechanism = Mechanism::Ptrace;
+            party = actor::ptracer(ptracer, rules);
+            evidence.push(Evidence {
+                code: "ptrace_injected",
+                text: format!(
+                    "{}[{}] traced it by ptrace, and can let a process go on with any signal, 9 too",
+                    ptracer.comm, ptracer.group.tgid
+                ),
+                source: "sched_process_exit",
+            });
+        }
+    }
+    (cause, mechanism, party, evidence)
 }

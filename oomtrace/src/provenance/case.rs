@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use super::oom;
+use super::{oom, record::Cause};
 use crate::event::{
     Exit, Group, Image, OomKill, Sigkill, SignalResult,
     entry::{OomLine, ProcessState},
@@ -42,20 +42,45 @@ pub(super) struct Kill {
     pub(super) baseline: oom::Baseline,
 }
 
-/// Thread groups that have ended, with the id of the death where there was one.
+/// A death to which another one is linked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Link {
+    pub(super) id: String,
+    /// Who died.
+    pub(super) who: String,
+    /// The first of the chain, where each one passed on the status of the one before: who it
+    /// was, and of what it died.
+    pub(super) root: Option<(String, Cause)>,
+    pub(super) cause: Cause,
+}
+
+impl Link {
+    /// Who it was and why it died, down to where it began.
+    pub(super) fn story(&self) -> String {
+        match &self.root {
+            Some((who, cause)) => {
+                format!("{}, which began with {who} ({})", self.who, cause.name())
+            }
+            None => format!("{} ({})", self.who, self.cause.name()),
+        }
+    }
+}
+
+/// Thread groups that have ended, with their death where there was one.
 #[derive(Debug, Default)]
 pub(super) struct Ended {
     ids: HashMap<Group, Option<String>>,
     /// The latest death among each group's children.
-    of_child: HashMap<Group, String>,
+    of_child: HashMap<Group, Link>,
     /// Group and parent, the oldest first.
     order: VecDeque<(Group, Option<Group>)>,
 }
 
 impl Ended {
-    pub(super) fn insert(&mut self, group: Group, parent: Option<Group>, id: Option<String>) {
-        if let (Some(parent), Some(id)) = (parent, &id) {
-            self.of_child.insert(parent, id.clone());
+    pub(super) fn insert(&mut self, group: Group, parent: Option<Group>, death: Option<Link>) {
+        let id = death.as_ref().map(|death| death.id.clone());
+        if let (Some(parent), Some(death)) = (parent, death) {
+            self.of_child.insert(parent, death);
         }
         if self.ids.insert(group, id).is_none() {
             self.order.push_back((group, parent));
@@ -65,7 +90,7 @@ impl Ended {
                 let id = self.ids.remove(&oldest).flatten();
                 // A later child's death may stand there by now.
                 if let Some(parent) = parent
-                    && self.of_child.get(&parent) == id.as_ref()
+                    && self.of_child.get(&parent).map(|death| &death.id) == id.as_ref()
                 {
                     self.of_child.remove(&parent);
                 }
@@ -81,8 +106,9 @@ impl Ended {
         self.ids.get(group)?.as_deref()
     }
 
-    pub(super) fn child_id(&self, group: &Group) -> Option<&str> {
-        self.of_child.get(group).map(String::as_str)
+    /// The latest death among a group's children.
+    pub(super) fn child(&self, group: &Group) -> Option<&Link> {
+        self.of_child.get(group)
     }
 }
 

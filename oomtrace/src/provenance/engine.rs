@@ -1,14 +1,14 @@
 //! The state machine itself: takes events, keeps cases, and closes them.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
 };
 
 use super::{
     Config, Output,
     build::Subject,
-    case::{Case, Ended, Kill, Status, Unseen},
+    case::{Case, Ended, Kill, Link, Status, Unseen},
     clock::Clock,
     oom,
     record::{self, Cause, Death, Gap, Record, SCHEMA, Started, Stopped},
@@ -41,6 +41,10 @@ pub struct Engine {
     clock: Clock,
     now_ns: u64,
     open: HashMap<Group, Case>,
+    /// Those of the open cases that were killed, and not written yet.
+    dying: HashSet<Group>,
+    /// Whom the kernel killed last by itself in each task's context.
+    latest_own: HashMap<u32, (Group, u64)>,
     /// Ended without a SIGKILL having been seen: judged at the next tick, when losses of
     /// the same stretch are known.
     waiting: Vec<Group>,
@@ -67,6 +71,8 @@ impl Engine {
             clock: Clock::default(),
             now_ns: 0,
             open: HashMap::new(),
+            dying: HashSet::new(),
+            latest_own: HashMap::new(),
             waiting: Vec::new(),
             ended: Ended::default(),
             oom_kills: HashMap::new(),
@@ -107,8 +113,7 @@ impl Engine {
     /// Victims that were killed and have not ended yet, as far as is known.
     #[must_use]
     pub fn dying(&self) -> usize {
-        let dying = |case: &&Case| case.revisions == 0 && case.killer().is_some();
-        self.open.values().filter(dying).count()
+        self.dying.len()
     }
 
     fn attached(&mut self, attached: Attached, out: &mut Vec<Output>) {
@@ -154,6 +159,8 @@ impl Engine {
         let case = self.open.entry(group).or_default();
         let mut baseline = oom::Baseline::new();
         if kill.info == InfoKind::Priv {
+            self.latest_own
+                .insert(kill.sender.tid, (group, kill.boottime_ns));
             let seen = &self.baseline;
             baseline.extend(kill.victim.memcg.iter().filter_map(|level| {
                 let count = seen.get(&level.address)?;
@@ -168,21 +175,24 @@ impl Engine {
             marked: false,
             baseline,
         });
+        if case.revisions == 0 && case.killer().is_some() {
+            self.dying.insert(group);
+        }
     }
 
     fn mark_victim(&mut self, mark: MarkVictim) {
         // It follows its SIGKILL in the same context within microseconds. The tid may be
         // that of any thread of the victim's.
-        for case in self.open.values_mut() {
-            for kill in &mut case.kills {
-                let near = mark.boottime_ns.saturating_sub(kill.event.boottime_ns) < SOON_NS;
-                if near
-                    && kill.event.sender.tid == mark.sender_tid
-                    && kill.event.info == InfoKind::Priv
-                {
-                    kill.marked = true;
-                }
-            }
+        let Some((group, killed_ns)) = self.latest_own.get(&mark.sender_tid) else {
+            return;
+        };
+        if mark.boottime_ns.saturating_sub(*killed_ns) >= SOON_NS {
+            return;
+        }
+        let kills = self.open.get_mut(group).map(|case| &mut case.kills);
+        let of_mark = |kill: &&mut Kill| kill.event.sender.tid == mark.sender_tid;
+        if let Some(kill) = kills.and_then(|kills| kills.iter_mut().rfind(of_mark)) {
+            kill.marked = true;
         }
     }
 
@@ -206,6 +216,7 @@ impl Engine {
                 }
                 _ => {
                     self.open.remove(&group);
+                    self.dying.remove(&group);
                     self.ended.insert(group, None, None);
                 }
             }
@@ -273,6 +284,8 @@ impl Engine {
                     .last()
                     .is_some_and(|kill| now_ns.saturating_sub(kill.event.boottime_ns) < STALE_NS)
         });
+        self.latest_own
+            .retain(|_, (_, killed_ns)| now_ns.saturating_sub(*killed_ns) < SOON_NS);
         self.oom_kills
             .retain(|_, oom| now_ns.saturating_sub(oom.boottime_ns) < STALE_NS);
         if self.oom_lines.len() > MOST_GAPS {
@@ -328,15 +341,16 @@ impl Engine {
 
     /// Writes a death for the last time.
     fn close(&mut self, group: Group, out: &mut Vec<Output>) {
-        let id = self.write(group, true, out);
+        let death = self.write(group, true, out);
         let case = self.open.remove(&group);
+        self.dying.remove(&group);
         let parent = case.as_ref().and_then(Case::parent);
         self.oom_lines.remove(&group.tgid);
-        self.ended.insert(group, parent, id);
+        self.ended.insert(group, parent, death);
     }
 
-    /// Writes a death's next revision; returns its id.
-    fn write(&mut self, group: Group, is_final: bool, out: &mut Vec<Output>) -> Option<String> {
+    /// Writes a death's next revision; returns what another one is linked to it by.
+    fn write(&mut self, group: Group, is_final: bool, out: &mut Vec<Output>) -> Option<Link> {
         let session = self.session.as_ref()?;
         let case = self.open.get(&group)?;
         let subject = Subject {
@@ -354,8 +368,7 @@ impl Engine {
         } else {
             let exit = case.exit.as_deref()?;
             let unseen = self.unseen(case, exit);
-            let child = self.ended.child_id(&group).map(str::to_owned);
-            subject.not_killed(case, exit, unseen, child)
+            subject.not_killed(case, exit, unseen, self.ended.child(&group))
         };
         if death.caused_by.is_none() && death.cause == Cause::NamespaceExit {
             death.caused_by = death
@@ -365,15 +378,38 @@ impl Engine {
                 .and_then(|killer| self.ended.id(&killer.event.sender.group))
                 .map(str::to_owned);
         }
-        let id = death.id.clone();
+        let link = self.link(&death, group);
         if let Some(case) = self.open.get_mut(&group) {
             if case.revisions == 0 {
                 self.deaths += 1;
             }
             case.revisions += 1;
         }
+        self.dying.remove(&group);
         out.push(Output::record(Record::Death(Box::new(death))));
-        Some(id)
+        Some(link)
+    }
+
+    fn link(&self, death: &Death, group: Group) -> Link {
+        let passed_on = self
+            .ended
+            .child(&group)
+            .filter(|_| death.cause == Cause::ExitCode);
+        Link {
+            id: death.id.clone(),
+            who: format!(
+                "{}[{}]",
+                death.victim.comm.as_deref().unwrap_or("?"),
+                death.victim.pid
+            ),
+            root: passed_on.map(|child| {
+                child
+                    .root
+                    .clone()
+                    .unwrap_or_else(|| (child.who.clone(), child.cause))
+            }),
+            cause: death.cause,
+        }
     }
 
     /// Why no SIGKILL was seen for a death by signal 9.

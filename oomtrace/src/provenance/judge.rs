@@ -2,13 +2,14 @@
 
 use super::{
     actor::{self, Party},
+    case::Status,
     mechanism,
     oom::{self, Baseline},
     record::{ActorKind, Cause, Evidence, Mechanism},
     rules::Rules,
-    stop,
+    stop, words,
 };
-use crate::event::{Constraint, OomKill, Sigkill, entry::OomLine};
+use crate::event::{Constraint, OomKill, Process, Sigkill, entry::OomLine};
 
 /// All that was seen of one SIGKILL.
 pub(super) struct Case<'a> {
@@ -76,7 +77,10 @@ fn kernels_own(
     let by_kernel = |cause, name: &str| Some((cause, Party::kernel(name), None));
     match mechanism {
         Mechanism::OomKiller | Mechanism::OomGroup => Some(oom(case, rules, evidence)),
-        Mechanism::PidNamespace => by_kernel(Cause::NamespaceExit, "pid namespace"),
+        Mechanism::PidNamespace => {
+            evidence.push(init_end(&kill.sender));
+            by_kernel(Cause::NamespaceExit, "pid namespace")
+        }
         Mechanism::Pdeathsig => by_kernel(Cause::ParentDeath, "parent death signal"),
         Mechanism::PtraceExitkill => by_kernel(Cause::TracerExit, "ptrace"),
         Mechanism::RlimitCpu | Mechanism::RlimitRttime => by_kernel(Cause::CpuLimit, "cpu limit"),
@@ -96,6 +100,33 @@ fn kernels_own(
             by_kernel(Cause::Kernel, "kernel")
         }
         _ => None,
+    }
+}
+
+/// How the init of a namespace ended: its status is set when it kills the rest.
+fn init_end(init: &Process) -> Evidence {
+    let who = words::label(init);
+    let (code, text) = match Status::of(init.exit_code) {
+        Status::Signal(signal) => (
+            "init_killed",
+            format!(
+                "{who}, process 1 of its PID namespace, was ended by {}",
+                super::signal_names::name(signal as u32)
+            ),
+        ),
+        Status::Exited(status) => (
+            "init_exited",
+            format!("{who}, process 1 of its PID namespace, exited by itself with status {status}"),
+        ),
+        Status::Unknown => (
+            "init_ended",
+            format!("{who}, process 1 of its PID namespace, ended; its status could not be read"),
+        ),
+    };
+    Evidence {
+        code,
+        text,
+        source: "signal_generate",
     }
 }
 
@@ -138,6 +169,13 @@ fn by_actor(
         text: party.why.clone(),
         source: "signal_generate",
     });
+    if let Some(session) = &party.exec_session {
+        evidence.push(Evidence {
+            code: "exec_session",
+            text: session.clone(),
+            source: "signal_generate",
+        });
+    }
     (cause, party, None)
 }
 
@@ -219,6 +257,14 @@ fn oom_evidence(case: &Case<'_>, found: &oom::Found, evidence: &mut Vec<Evidence
             source: "kmsg",
         });
     }
+    if found.by_sysrq {
+        evidence.push(Evidence {
+            code: "sysrq_f",
+            text: "the OOM killer was called by hand (SysRq-f): memory need not have been short"
+                .to_owned(),
+            source: "signal_generate",
+        });
+    }
     if found.constraint.is_none() {
         evidence.push(Evidence {
             code: "constraint_unknown",
@@ -230,26 +276,49 @@ fn oom_evidence(case: &Case<'_>, found: &oom::Found, evidence: &mut Vec<Evidence
 
 fn stop_evidence(stop: &stop::Found<'_>, is_init: bool, evidence: &mut Vec<Evidence>) {
     let signal = super::signal_names::name(stop.request.signal);
-    let ignored = stop.was_ignored();
-    let (code, text) = if ignored && is_init {
-        (
+    let (code, text) = match stop.reason {
+        stop::Reason::Ignored if is_init => (
             "stop_signal_ignored",
             format!(
                 "{signal} was ignored: the victim is process 1 of its PID namespace and has no handler for it"
             ),
-        )
-    } else if ignored {
-        (
+        ),
+        stop::Reason::Ignored => (
             "stop_signal_ignored",
             format!("{signal} was ignored: the victim, or what started it, has set it so"),
-        )
-    } else {
-        (
-            "stop_signal_delivered",
+        ),
+        stop::Reason::Frozen => (
+            "victim_frozen",
+            format!("{signal} could not be taken: the freezer held the victim"),
+        ),
+        stop::Reason::Stopped => (
+            "victim_stopped",
+            format!("{signal} could not be taken: the victim was stopped (SIGSTOP and the like)"),
+        ),
+        stop::Reason::Uninterruptible => (
+            "victim_uninterruptible",
             format!(
-                "{signal} was delivered and the victim went on: it has a handler, or blocks it"
+                "{signal} could not be taken: the victim was in an uninterruptible sleep (state D)"
             ),
-        )
+        ),
+        stop::Reason::Blocked => (
+            "stop_signal_blocked",
+            format!("{signal} was not taken: the victim blocks it"),
+        ),
+        stop::Reason::NotTaken => (
+            "stop_signal_not_taken",
+            format!("{signal} was waiting still: the victim had not run to take it"),
+        ),
+        stop::Reason::Handled if stop.has_handler() => (
+            "stop_signal_handled",
+            format!("{signal} was taken: the victim has a handler for it, and went on"),
+        ),
+        stop::Reason::Handled => (
+            "stop_signal_handled",
+            format!(
+                "{signal} was taken and the victim went on: it waits for the signal itself (sigwait, signalfd), or was on its way out"
+            ),
+        ),
     };
     evidence.push(Evidence {
         code,

@@ -17,15 +17,35 @@ pub(super) struct Found {
 #[must_use]
 pub(super) fn find(kill: &Sigkill, marked: bool, rules: &Rules) -> Found {
     if let Some(stack) = &kill.stack {
+        // A path of the kernel's that the table does not know is the kernel's still.
+        let mechanism = match rules.mechanism(stack) {
+            Some(Mechanism::RlimitCpu) => cpu_limit(kill),
+            known => known.unwrap_or(Mechanism::Kernel),
+        };
         return Found {
-            // A path of the kernel's that the table does not know is the kernel's still.
-            mechanism: rules.mechanism(stack).unwrap_or(Mechanism::Kernel),
+            mechanism,
             proven: true,
         };
     }
     Found {
         mechanism: without_stack(kill, marked),
         proven: false,
+    }
+}
+
+/// Which limit of CPU time it was: both are looked after by one function. The one on all
+/// CPU time, once as much is used up; the one on real-time slices, where that is not so.
+fn cpu_limit(kill: &Sigkill) -> Mechanism {
+    let limits = &kill.cpu_limits;
+    let used_up = match (limits.cpu_hard_s, limits.used_ns) {
+        (Some(hard_s), Some(used_ns)) => used_ns >= hard_s.saturating_mul(1_000_000_000),
+        (Some(_), None) => true,
+        (None, _) => false,
+    };
+    if used_up || limits.rttime_hard_us.is_none() {
+        Mechanism::RlimitCpu
+    } else {
+        Mechanism::RlimitRttime
     }
 }
 
@@ -36,6 +56,7 @@ fn without_stack(kill: &Sigkill, marked: bool) -> Mechanism {
     match (kill.info, kill.group) {
         (InfoKind::Priv, true) if marked => Mechanism::OomKiller,
         (InfoKind::Priv, true) if exiting => Mechanism::PidNamespace,
+        (InfoKind::Priv, true) if limits_cpu(kill) => cpu_limit(kill),
         (InfoKind::Priv, false) if exiting => Mechanism::PtraceExitkill,
         (InfoKind::None, true) if exiting => Mechanism::Pdeathsig,
         (InfoKind::None, false) if !exiting => Mechanism::CgroupKill,
@@ -49,6 +70,13 @@ fn without_stack(kill: &Sigkill, marked: bool) -> Mechanism {
         },
         _ => Mechanism::Kernel,
     }
+}
+
+/// The victim ran and has a limit of CPU time: what else sends so to itself is a BPF program.
+fn limits_cpu(kill: &Sigkill) -> bool {
+    let limits = &kill.cpu_limits;
+    kill.sender.group == kill.victim.group
+        && (limits.cpu_hard_s.is_some() || limits.rttime_hard_us.is_some())
 }
 
 /// The kernel's own doing: no process decided to send this signal.

@@ -29,6 +29,8 @@ pub(super) struct Found {
     pub limit_source: Option<Source>,
     /// The trigger wrote the limit below what was in use.
     pub limit_lowered: bool,
+    /// SysRq-f called the OOM killer.
+    pub by_sysrq: bool,
 }
 
 /// How often each level's own limit had been hit when last seen, by its address.
@@ -73,6 +75,7 @@ pub(super) fn find(
         limit,
         limit_source,
         limit_lowered: on_path("memory_max_write") == Some(true),
+        by_sysrq: on_path("moom_callback") == Some(true),
     }
 }
 

@@ -274,6 +274,9 @@ pub struct Stop {
     pub grace_ms: u64,
     pub configured_grace_ms: Option<u64>,
     pub result: &'static str,
+    /// Why the victim did not stop: `ignored`, `frozen`, `stopped`, `uninterruptible`,
+    /// `blocked`, `not_taken` or `handled`.
+    pub reason: &'static str,
     /// Sent by the party that sent the SIGKILL, too.
     pub same_actor: bool,
     pub sender: Sender,

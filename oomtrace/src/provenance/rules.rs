@@ -1,4 +1,5 @@
-//! The tables that verdicts rest on, read once from the files in `data/`.
+//! The tables that verdicts rest on, read once from the files in `data/`; a user's own rows
+//! for actors go before them.
 
 use serde::Deserialize;
 use thiserror::Error;
@@ -7,16 +8,23 @@ use super::record::Mechanism;
 
 /// A table that cannot be read.
 #[derive(Debug, Error)]
-#[error("{table}: {error}")]
-pub struct RulesError {
-    table: &'static str,
-    error: toml::de::Error,
+pub enum RulesError {
+    #[error("{table}: {error}")]
+    Table {
+        table: &'static str,
+        error: toml::de::Error,
+    },
+    #[error("these are no rules for actors: {0}")]
+    Users(#[from] toml::de::Error),
+    #[error("rule {row} matches nothing: give it `names` or `paths`")]
+    Empty { row: usize },
 }
 
 /// What a name stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
+    Application,
     Runtime,
     ServiceManager,
     OomDaemon,
@@ -28,13 +36,24 @@ pub enum Role {
     Session,
 }
 
-/// A row of `data/actors.toml`.
+/// A row of `data/actors.toml`, or of a user's file.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ActorRow {
     pub kind: Role,
     pub name: Option<String>,
+    #[serde(default)]
     names: Vec<String>,
+    #[serde(default)]
+    paths: Vec<String>,
+}
+
+/// What a process was recognised by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    Exe,
+    /// Its comm, which it can set as it likes.
+    Comm,
 }
 
 /// A row of `data/mechanisms.toml`.
@@ -56,9 +75,14 @@ pub struct AdviceRow {
     pub text: String,
 }
 
+/// `data/actors.toml`, or a user's file.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Actors {
     actor: Vec<ActorRow>,
+    /// Programs that run others under their own executable.
+    #[serde(default)]
+    hosts: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -70,6 +94,7 @@ struct Mechanisms {
 #[derive(Clone, Debug)]
 pub struct Rules {
     actors: Vec<ActorRow>,
+    hosts: Vec<String>,
     mechanisms: Vec<MechanismRow>,
     advice: std::collections::BTreeMap<String, AdviceRow>,
 }
@@ -93,7 +118,7 @@ impl Rules {
             table: &'static str,
             text: &str,
         ) -> Result<T, RulesError> {
-            toml::from_str(text).map_err(|error| RulesError { table, error })
+            toml::from_str(text).map_err(|error| RulesError::Table { table, error })
         }
         let actors: Actors = parse("actors.toml", include_str!("../../data/actors.toml"))?;
         let mechanisms: Mechanisms = parse(
@@ -102,21 +127,52 @@ impl Rules {
         )?;
         Ok(Self {
             actors: actors.actor,
+            hosts: actors.hosts,
             mechanisms: mechanisms.mechanism,
             advice: parse("advice.toml", include_str!("../../data/advice.toml"))?,
         })
     }
 
-    /// The row for a process: its executable's name counts before its comm, which a
-    /// process can set as it likes.
+    /// Puts a user's rows before those that are there.
+    pub fn prepend(&mut self, toml: &str) -> Result<(), RulesError> {
+        let Actors { mut actor, hosts } = toml::from_str(toml)?;
+        let empty = |row: &ActorRow| row.names.is_empty() && row.paths.is_empty();
+        if let Some(at) = actor.iter().position(empty) {
+            return Err(RulesError::Empty { row: at + 1 });
+        }
+        actor.append(&mut self.actors);
+        self.actors = actor;
+        self.hosts.extend(hosts);
+        Ok(())
+    }
+
+    /// The row for a process. Its executable counts; its comm, which it can set as it likes,
+    /// only where the executable is not known or is one that runs others (busybox, an
+    /// interpreter).
     #[must_use]
-    pub fn actor(&self, exe: Option<&str>, comm: Option<&str>) -> Option<&ActorRow> {
+    pub fn actor(&self, exe: Option<&str>, comm: Option<&str>) -> Option<(&ActorRow, By)> {
         let file = exe.and_then(|exe| exe.rsplit('/').next());
-        [file, comm].into_iter().flatten().find_map(|name| {
-            self.actors
-                .iter()
-                .find(|row| row.names.iter().any(|pattern| matches(pattern, name)))
-        })
+        let by_exe = || {
+            let exe = exe?;
+            let row = self.actors.iter().find(|row| {
+                row.paths.iter().any(|pattern| matches(pattern, exe))
+                    || file.is_some_and(|file| row.names(file))
+            })?;
+            Some((row, By::Exe))
+        };
+        let by_comm = || {
+            let comm = comm?;
+            let row = self.actors.iter().find(|row| row.names(comm))?;
+            Some((row, By::Comm))
+        };
+        let hosts = |file: &str| self.hosts.iter().any(|pattern| matches(pattern, file));
+        if file.is_some_and(hosts) {
+            by_comm().or_else(by_exe)
+        } else if exe.is_some() {
+            by_exe()
+        } else {
+            by_comm()
+        }
     }
 
     /// The mechanism that a call path tells, from the signal code outwards.
@@ -147,12 +203,26 @@ impl Rules {
     }
 }
 
-/// Whether a name fits a pattern. The kernel cuts comm at 15 bytes: then so is the pattern.
-fn matches(pattern: &str, name: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(start) => name.starts_with(start),
-        None => pattern == name || (name.len() == 15 && pattern.get(..15) == Some(name)),
+impl ActorRow {
+    fn names(&self, name: &str) -> bool {
+        self.names.iter().any(|pattern| matches(pattern, name))
     }
+}
+
+/// Whether a name fits a pattern. The kernel cuts comm at 15 bytes, and the file name of a
+/// stop request's sender is kept to 31: then so is the pattern.
+fn matches(pattern: &str, name: &str) -> bool {
+    let cut = matches!(name.len(), 15 | 31);
+    let (start, open) = match pattern.strip_suffix('*') {
+        Some(start) => (start, true),
+        None => (pattern, false),
+    };
+    let fits = if open {
+        name.starts_with(start)
+    } else {
+        start == name
+    };
+    fits || (cut && start.get(..name.len()) == Some(name))
 }
 
 #[cfg(test)]
@@ -201,15 +271,64 @@ mod tests {
     }
 
     #[test]
-    fn the_executable_counts_before_the_comm() {
+    fn the_executable_counts_and_the_comm_where_it_says_nothing() {
         let rules = Rules::built_in().unwrap();
-        let kind = |exe, comm| rules.actor(exe, comm).map(|row| row.kind);
+        let kind = |exe, comm| rules.actor(exe, comm).map(|(row, by)| (row.kind, by));
         assert_eq!(
             kind(Some("/usr/bin/bash"), Some("kubelet")),
-            Some(Role::Shell)
+            Some((Role::Shell, By::Exe))
         );
-        assert_eq!(kind(Some("/bin/busybox"), Some("kill")), Some(Role::Tool));
-        assert_eq!(kind(None, Some("containerd-shim")), Some(Role::Runtime));
+        assert_eq!(
+            kind(Some("/bin/busybox"), Some("kill")),
+            Some((Role::Tool, By::Comm))
+        );
+        assert_eq!(
+            kind(Some("/usr/bin/python3.11"), Some("supervisord")),
+            Some((Role::ServiceManager, By::Comm))
+        );
+        assert_eq!(
+            kind(None, Some("containerd-shim")),
+            Some((Role::Runtime, By::Comm))
+        );
         assert_eq!(kind(Some("/app/server"), Some("server")), None);
+        // A name that a program gave itself proves nothing.
+        assert_eq!(kind(Some("/app/server"), Some("systemd-oomd")), None);
+    }
+
+    #[test]
+    fn a_users_rows_come_first() {
+        let mut rules = Rules::built_in().unwrap();
+        rules
+            .prepend(
+                r#"
+                [[actor]]
+                kind = "service_manager"
+                name = "acme"
+                names = ["acme-superd"]
+                paths = ["/opt/acme/*"]
+
+                [[actor]]
+                kind = "application"
+                names = ["kill"]
+                "#,
+            )
+            .unwrap();
+        let kind = |exe, comm| rules.actor(exe, comm).map(|(row, _)| row.kind);
+        assert_eq!(
+            kind(Some("/opt/acme/bin/x"), None),
+            Some(Role::ServiceManager)
+        );
+        assert_eq!(kind(None, Some("acme-superd")), Some(Role::ServiceManager));
+        assert_eq!(kind(Some("/bin/kill"), None), Some(Role::Application));
+        assert_eq!(kind(Some("/bin/pkill"), None), Some(Role::Tool));
+    }
+
+    #[test]
+    fn bad_rows_are_refused() {
+        let mut rules = Rules::built_in().unwrap();
+        let mut refused = |toml| rules.prepend(toml).unwrap_err().to_string();
+        assert!(refused("[[actor]]\nkind = \"tool\"").contains("rule 1"));
+        assert!(refused("[[actor]]\nkind = \"no\"\nnames = [\"x\"]").contains("unknown variant"));
+        assert!(refused("actors = 1").contains("unknown field"));
     }
 }

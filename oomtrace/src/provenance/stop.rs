@@ -3,7 +3,69 @@
 use oomtrace_common::signals::{SIGABRT, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 use super::{actor, rules::Rules};
-use crate::event::{Sigkill, SignalResult, StopRequest};
+use crate::event::{Handler, Sigkill, SignalResult, StopRequest};
+
+/// Why the victim did not stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// The kernel threw the signal away: `SIG_IGN`, or a namespace's init without a handler.
+    Ignored,
+    /// Its cgroup was frozen.
+    Frozen,
+    /// It was stopped, as by `SIGSTOP`.
+    Stopped,
+    /// It sat in a sleep that only its end, or SIGKILL, ends (state D).
+    Uninterruptible,
+    /// It blocked the signal.
+    Blocked,
+    /// Nothing kept it from taking the signal, and it had not yet done so.
+    NotTaken,
+    /// It took the signal and went on.
+    Handled,
+}
+
+impl Reason {
+    /// As it stands in records.
+    #[must_use]
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Ignored => "ignored",
+            Self::Frozen => "frozen",
+            Self::Stopped => "stopped",
+            Self::Uninterruptible => "uninterruptible",
+            Self::Blocked => "blocked",
+            Self::NotTaken => "not_taken",
+            Self::Handled => "handled",
+        }
+    }
+
+    /// Why a request had no effect, from how the victim stood when it came, and what of it
+    /// was left when the SIGKILL came. A signal that waits still has not been taken: then a
+    /// frozen or stopped process could not, whatever its mask says.
+    fn of(request: &StopRequest, kill: &Sigkill) -> Self {
+        let now = &kill.victim.waiting;
+        let then = &request.victim;
+        if request.first_result == SignalResult::Ignored {
+            return Self::Ignored;
+        }
+        if !now.is_pending(request.signal) {
+            return Self::Handled;
+        }
+        let blocked = now.blocks(request.signal);
+        let uninterruptible = [now.is_uninterruptible(), then.is_uninterruptible()];
+        if now.is_frozen() || then.is_frozen() {
+            Self::Frozen
+        } else if then.is_stopped() || request.stopped_since {
+            Self::Stopped
+        } else if uninterruptible == [true, true] || (!blocked && uninterruptible.contains(&true)) {
+            Self::Uninterruptible
+        } else if blocked {
+            Self::Blocked
+        } else {
+            Self::NotTaken
+        }
+    }
+}
 
 /// The request that counts.
 #[derive(Clone, Copy, Debug)]
@@ -13,13 +75,20 @@ pub(super) struct Found<'a> {
     pub grace_ns: u64,
     /// Sent by the party that sent the SIGKILL.
     pub same_actor: bool,
+    pub reason: Reason,
 }
 
 impl Found<'_> {
     /// The victim had it ignored, or was deaf to it.
     #[must_use]
     pub(super) fn was_ignored(&self) -> bool {
-        self.request.first_result == SignalResult::Ignored
+        self.reason == Reason::Ignored
+    }
+
+    /// The victim had a function for the signal.
+    #[must_use]
+    pub(super) fn has_handler(&self) -> bool {
+        self.request.handler == Some(Handler::Function)
     }
 }
 
@@ -35,6 +104,7 @@ pub(super) fn find<'a>(kill: &'a Sigkill, window_ns: u64, rules: &Rules) -> Opti
             request,
             grace_ns: kill.boottime_ns.saturating_sub(request.first_ns),
             same_actor: actor::same_party(&request.sender, &kill.sender, rules),
+            reason: Reason::of(request, kill),
         })
         .max_by_key(|found| {
             (

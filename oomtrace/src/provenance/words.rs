@@ -4,7 +4,7 @@ use super::{
     judge::Verdict,
     record::{ActorKind, Advice, Cause, Evidence, Mechanism},
     rules::Rules,
-    signal_names,
+    signal_names, stop,
 };
 use crate::event::Process;
 
@@ -71,6 +71,9 @@ pub(super) fn summary(
     let actor = actor_label(verdict, sender);
     match verdict.cause {
         Cause::CgroupOom => cgroup_oom(verdict, &who, sender, page_bytes),
+        Cause::GlobalOom if verdict.oom.as_ref().is_some_and(|oom| oom.by_sysrq) => {
+            format!("{who} was chosen by the OOM killer, which somebody called by hand (SysRq-f)")
+        }
         Cause::GlobalOom => {
             format!(
                 "{who} was chosen by the OOM killer: the node ran out of memory when {} asked for more",
@@ -193,11 +196,17 @@ pub(super) fn advice(
             "cgroup_oom"
         }
         Cause::CgroupOom => "cgroup_oom_unnamed",
+        Cause::GlobalOom if verdict.oom.as_ref().is_some_and(|oom| oom.by_sysrq) => "sysrq_f",
         Cause::StopTimeout if was_ignored(verdict) && victim.is_namespace_init() => {
             "stop_ignored_by_init"
         }
         Cause::StopTimeout if was_ignored(verdict) => "stop_ignored",
-        Cause::StopTimeout => "stop_slow",
+        Cause::StopTimeout => match verdict.stop.map(|stop| stop.reason) {
+            Some(stop::Reason::Blocked) => "stop_blocked",
+            Some(stop::Reason::Frozen | stop::Reason::Stopped) => "stop_held",
+            Some(stop::Reason::Uninterruptible) => "stop_uninterruptible",
+            _ => "stop_slow",
+        },
         cause => cause.name(),
     };
     let Some(row) = rules.advice(key) else {

@@ -2,6 +2,7 @@
 
 pub mod json;
 pub mod pretty;
+mod together;
 
 use std::io;
 
@@ -9,6 +10,14 @@ use crate::provenance::record::Record;
 
 /// Takes records, one after the other.
 pub trait Sink: Send {
-    /// Writes a record; it is out when this returns.
+    /// Takes a record. It is out when this returns, unless the sink holds it back to write it
+    /// together with others.
     fn write(&mut self, record: &Record) -> io::Result<()>;
+
+    /// Time has passed, or the stream ends: what was held back can be written, and at the end
+    /// must be.
+    fn settle(&mut self, is_end: bool) -> io::Result<()> {
+        let _ = is_end;
+        Ok(())
+    }
 }

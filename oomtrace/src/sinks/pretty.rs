@@ -2,7 +2,10 @@
 
 use std::io::{self, Write};
 
-use super::Sink;
+use super::{
+    Sink,
+    together::{Group, Together},
+};
 use crate::{
     event::text::{command_line, printable},
     provenance::{
@@ -16,6 +19,7 @@ use crate::{
 pub struct Pretty<W> {
     to: W,
     colour: bool,
+    together: Together,
 }
 
 const BOLD: &str = "\x1b[1m";
@@ -27,7 +31,11 @@ const RESET: &str = "\x1b[0m";
 impl<W: Write> Pretty<W> {
     /// `colour`: the other end is a terminal that wants it.
     pub fn new(to: W, colour: bool) -> Self {
-        Self { to, colour }
+        Self {
+            to,
+            colour,
+            together: Together::default(),
+        }
     }
 
     fn paint(&self, colour: &str, text: &str) -> String {
@@ -79,11 +87,45 @@ impl<W: Write> Pretty<W> {
         writeln!(self.to, "{text}")
     }
 
-    fn death(&mut self, death: &Death) -> io::Result<()> {
+    fn head(&mut self, death: &Death, summary: &str) -> io::Result<()> {
         let time = death.time.get(11..23).unwrap_or(&death.time);
         let cause = self.paint(RED, death.cause.name());
-        let summary = self.paint(BOLD, &printable(&death.summary));
-        writeln!(self.to, "{time}  {cause}  {summary}")?;
+        let summary = self.paint(BOLD, &printable(summary));
+        writeln!(self.to, "{time}  {cause}  {summary}")
+    }
+
+    /// Those that went with the init of their namespace.
+    fn group(&mut self, group: &Group) -> io::Result<()> {
+        if group.count == 1 {
+            return self.death(&group.first);
+        }
+        let death = &group.first;
+        let init = death.sender.as_ref().map_or_else(
+            || "?".to_owned(),
+            |init| format!("{}[{}]", init.comm.as_deref().unwrap_or("?"), init.pid),
+        );
+        let caused_by = death
+            .caused_by
+            .as_ref()
+            .map_or_else(String::new, |id| format!(", see death {id}"));
+        let summary = format!(
+            "+{} processes of its namespace ended with {init}{caused_by}",
+            group.count
+        );
+        self.head(death, &summary)?;
+        self.row("victims", &group.victims())?;
+        for evidence in death
+            .evidence
+            .iter()
+            .filter(|evidence| evidence.code.starts_with("init_"))
+        {
+            self.row("because", &evidence.text)?;
+        }
+        Ok(())
+    }
+
+    fn death(&mut self, death: &Death) -> io::Result<()> {
+        self.head(death, &death.summary)?;
         self.row("victim", &victim_line(death))?;
         if let Some(cgroup) = &death.victim.cgroup {
             self.row("cgroup", cgroup)?;
@@ -128,10 +170,21 @@ impl<W: Write + Send> Sink for Pretty<W> {
     fn write(&mut self, record: &Record) -> io::Result<()> {
         match record {
             Record::Started(started) => self.started(started),
+            Record::Death(death) if self.together.hold(death) => Ok(()),
             Record::Death(death) => self.death(death),
             Record::Gap(gap) => self.gap(gap),
-            Record::Stopped(stopped) => self.stopped(stopped),
+            Record::Stopped(stopped) => {
+                self.settle(true)?;
+                self.stopped(stopped)
+            }
         }?;
+        self.to.flush()
+    }
+
+    fn settle(&mut self, is_end: bool) -> io::Result<()> {
+        for group in self.together.settle(is_end) {
+            self.group(&group)?;
+        }
         self.to.flush()
     }
 }
@@ -201,7 +254,7 @@ fn chain(sender: &Sender) -> String {
 
 fn stop_line(stop: &Stop) -> String {
     format!(
-        "{}{} by {}[{}], {:.1} s before; {}",
+        "{}{} by {}[{}], {:.1} s before; {}{}",
         stop.signal,
         if stop.count > 1 {
             format!(" x{}", stop.count)
@@ -212,6 +265,11 @@ fn stop_line(stop: &Stop) -> String {
         stop.sender.pid,
         stop.grace_ms as f64 / 1_000.0,
         stop.result,
+        if stop.reason == stop.result {
+            String::new()
+        } else {
+            format!(", {}", stop.reason.replace('_', " "))
+        },
     )
 }
 

@@ -25,7 +25,7 @@ use self::{
 };
 use super::{
     args::ExecArgs,
-    live::{self, Live, Turn},
+    live::{self, Live, Tracing, Turn},
     output,
     shield::Shield,
 };
@@ -46,6 +46,7 @@ async fn trace(args: &ExecArgs, verbose: u8, quiet: bool, started: Instant) -> R
     if let Some(notice) = command::client_notice(&args.command).filter(|_| !quiet) {
         output::complain(&notice);
     }
+    let what = Tracing::of(&args.trace)?;
     let limits = command::memlock_limit();
     // Blocked before any thread is started, so that every thread leaves them to us.
     let signals = Signals::block().context("signals cannot be caught")?;
@@ -60,13 +61,7 @@ async fn trace(args: &ExecArgs, verbose: u8, quiet: bool, started: Instant) -> R
 
     let root = Arc::new(AtomicU32::new(0));
     let (report, summary) = Report::open(args, quiet, Arc::clone(&root))?;
-    let mut live = Live::start(
-        &args.trace,
-        &shield,
-        verbose > 1,
-        vec![Box::new(report)],
-        started,
-    )?;
+    let mut live = Live::start(what, &shield, verbose > 1, vec![Box::new(report)], started)?;
 
     // Who pressed Ctrl-C while this was starting does not want the command any more.
     if let Some(signal) = signals

@@ -88,7 +88,7 @@ impl Report {
         root: Arc<AtomicU32>,
     ) -> Result<(Self, Summary)> {
         let target = Target::open(args)?;
-        let for_people = args.trace.records.output == Format::Pretty;
+        let for_people = args.trace.deaths.output == Format::Pretty;
         let summary = if for_people && !quiet {
             Summary(Some(target.try_clone()?))
         } else {
@@ -155,6 +155,10 @@ impl Sink for Report {
         } else {
             Ok(())
         }
+    }
+
+    fn settle(&mut self, is_end: bool) -> io::Result<()> {
+        self.inner.settle(is_end)
     }
 }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use oomtrace::event::{
-    Ancestor, Argv, Event, Exit, Group, InfoKind, MemcgLevel, OomKill, Process, Sigkill,
-    SignalResult, StopRequest,
+    Ancestor, Argv, CpuLimits, Event, Exit, Group, Handler, InfoKind, MemcgLevel, OomKill, Process,
+    Sigkill, SignalResult, StopRequest, Waiting,
     entry::{Attached, Lost, ProcessState, Session, Tick},
 };
 
@@ -95,7 +95,14 @@ fn ancestor(process: &Process) -> Ancestor {
     Ancestor {
         group: process.group,
         uid: process.uid,
+        ns_tgid: process.ns_tgid,
+        ns_level: process.ns_level,
         comm: process.comm.clone().unwrap_or_default(),
+        exe: process
+            .exe
+            .as_ref()
+            .and_then(|exe| exe.rsplit('/').next())
+            .map(str::to_owned),
     }
 }
 
@@ -121,6 +128,7 @@ pub(crate) fn kill(sender: &Process, victim: &Process) -> Sigkill {
         victim: victim.clone(),
         stack: Some(stack(KILL)),
         stops: Vec::new(),
+        cpu_limits: CpuLimits::default(),
     }
 }
 
@@ -142,6 +150,9 @@ pub(crate) fn stop(signal: u32, sender: &Process, before_ns: u64) -> StopRequest
         last_ns: KILLED_NS - before_ns,
         first_result: SignalResult::Delivered,
         last_result: SignalResult::Delivered,
+        victim: Waiting::default(),
+        handler: Some(Handler::Function),
+        stopped_since: false,
         sender: sender.clone(),
     }
 }
@@ -160,6 +171,7 @@ pub(crate) fn exit_at(victim: &Process, status: i32, boottime_ns: u64) -> Event 
             has_memory: false,
             ..victim.clone()
         },
+        ptracer: None,
     }))
 }
 

@@ -1,0 +1,82 @@
+//! Processes that die together: those that the end of one init takes along. They are held
+//! back for a moment, so that a person reads one line for all of them.
+
+use crate::provenance::record::{Cause, Death};
+
+/// So many victims are named.
+const MOST_NAMED: usize = 5;
+
+/// The deaths that one init has taken along, as far as they have come.
+#[derive(Debug)]
+pub(super) struct Group {
+    /// The first of them.
+    pub(super) first: Box<Death>,
+    pub(super) count: usize,
+    named: Vec<String>,
+    /// Nothing was added since [`Together::settle`] last looked.
+    is_quiet: bool,
+}
+
+impl Group {
+    /// The victims, the first of them by name.
+    pub(super) fn victims(&self) -> String {
+        let mut line = self.named.join(", ");
+        let more = self.count.saturating_sub(self.named.len());
+        if more > 0 {
+            line.push_str(&format!(" and {more} more"));
+        }
+        line
+    }
+
+    fn is_of(&self, death: &Death) -> bool {
+        let init = |death: &Death| death.sender.as_ref().map(|sender| sender.pid);
+        self.first.caused_by == death.caused_by && init(&self.first) == init(death)
+    }
+
+    fn add(&mut self, death: &Death) {
+        self.count += 1;
+        self.is_quiet = false;
+        if self.named.len() < MOST_NAMED {
+            let comm = death.victim.comm.as_deref().unwrap_or("?");
+            self.named.push(format!("{comm}[{}]", death.victim.pid));
+        }
+    }
+}
+
+/// What is held back.
+#[derive(Debug, Default)]
+pub(super) struct Together(Vec<Group>);
+
+impl Together {
+    /// Holds a death back; false if it is to be written as it is.
+    pub(super) fn hold(&mut self, death: &Death) -> bool {
+        if death.cause != Cause::NamespaceExit || death.revision > 1 || !death.is_final {
+            return false;
+        }
+        if let Some(group) = self.0.iter_mut().find(|group| group.is_of(death)) {
+            group.add(death);
+        } else {
+            let mut group = Group {
+                first: Box::new(death.clone()),
+                count: 0,
+                named: Vec::new(),
+                is_quiet: false,
+            };
+            group.add(death);
+            self.0.push(group);
+        }
+        true
+    }
+
+    /// The groups to which nothing was added since the last call; all of them at the end.
+    pub(super) fn settle(&mut self, is_end: bool) -> Vec<Group> {
+        let (settled, held) = std::mem::take(&mut self.0)
+            .into_iter()
+            .partition(|group| group.is_quiet || is_end);
+        self.0 = held;
+        for group in &mut self.0 {
+            group.is_quiet = true;
+        }
+        settled
+    }
+}
