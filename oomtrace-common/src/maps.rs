@@ -4,6 +4,10 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::wire::{STOP_SLOTS, StopSlot};
 
+/// The longest name of a kernel function, with its NUL: `KSYM_NAME_LEN` since 6.1, and what a
+/// module's name adds.
+pub const MAX_SYMBOL_BYTES: usize = 512 + 64;
+
 /// A thread group, safe against reuse of its id.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]

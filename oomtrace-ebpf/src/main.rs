@@ -7,6 +7,7 @@
 //! | `sig_deliver` | raw tracepoint `signal_deliver` | the victim's own argv, read in its own context |
 //! | `mark_victim` | raw tracepoint `mark_victim` | confirms that a SIGKILL is the OOM killer's |
 //! | `process_exit` | raw tracepoint `sched_process_exit` | how the thread group ended |
+//! | `name_symbol` | none: run on demand | names a kernel function where /proc/kallsyms is closed |
 //! | `oom_fentry`, `oom_kprobe` | `oom_kill_process` | whose limit, and what the OOM killer weighed |
 //!
 //! Names of programs and maps have at most 15 bytes: the kernel cuts the rest.
@@ -34,6 +35,7 @@ mod memcg;
 mod names;
 mod record;
 mod stops;
+mod symbol;
 mod task;
 
 /// The programs call helpers that the kernel allows to GPL-compatible programs only.

@@ -36,6 +36,7 @@ use crate::{
         attach::{Options, Probe},
         kallsyms,
         kmsg::KernelLog,
+        namer::Namer,
     },
     provenance::{Config, rules::Rules},
     sinks::Sink,
@@ -67,11 +68,15 @@ pub(super) fn block_on(tracing: impl Future<Output = Result<ExitCode>>) -> Resul
 /// Look-ups on this node.
 struct Node {
     log: Option<KernelLog>,
+    namer: Option<Namer>,
 }
 
 impl Lookups for Node {
     fn symbols(&mut self, addresses: &[u64]) -> Vec<Symbol> {
-        kallsyms::resolve(addresses)
+        match &self.namer {
+            Some(namer) => namer.resolve(addresses),
+            None => kallsyms::resolve(addresses),
+        }
     }
 
     fn oom_lines(&mut self) -> Vec<OomLine> {
@@ -146,7 +151,7 @@ impl Live {
         // there is something for it.
         what.record.map(is_free).transpose()?;
         let log = KernelLog::open().ok();
-        let probe = Probe::attach(&Options {
+        let mut probe = Probe::attach(&Options {
             ring_bytes: what.probe.ring_bytes,
             hook: what.probe.hook(),
             diagnostics,
@@ -171,8 +176,16 @@ impl Live {
             log::info!("not to be had here: {}: {}", absent.what, absent.why);
         }
 
-        let mut pipeline =
-            Pipeline::new(Source::Live, Node { log }, what.config, what.rules, sinks);
+        let mut pipeline = Pipeline::new(
+            Source::Live,
+            Node {
+                log,
+                namer: probe.take_namer(),
+            },
+            what.config,
+            what.rules,
+            sinks,
+        );
         if let Some(recorder) = recorder {
             pipeline.record_to(recorder);
         }

@@ -16,6 +16,7 @@ use super::{
     error::ProbeError,
     layout::Layout,
     losses::LossReader,
+    namer::Namer,
     plan::{self, OomHook, Plan},
     support::{Availability, KernelSupport},
 };
@@ -74,6 +75,7 @@ pub struct Probe {
     hook: OomHook,
     absent: Vec<Absent>,
     symbols: bool,
+    namer: Option<Namer>,
 }
 
 /// What this kernel allows, without attaching anything; and the layout, where BTF could be
@@ -143,6 +145,17 @@ impl Probe {
             options,
             &mut absent,
         )?;
+        let closed = support.symbols != Availability::Yes;
+        let namer = closed.then(|| {
+            Namer::load(&mut ebpf).inspect_err(|error| {
+                absent.push(Absent {
+                    what: "names of kernel functions from the kernel itself (bpf_snprintf)"
+                        .to_owned(),
+                    why: explain(error),
+                });
+            })
+        });
+        let namer = namer.and_then(Result::ok);
         load_tracepoints(&mut ebpf)?;
         for (program, tracepoint) in TRACEPOINTS {
             attach_tracepoint(&mut ebpf, program, tracepoint)?;
@@ -154,7 +167,8 @@ impl Probe {
             logger,
             hook,
             absent,
-            symbols: support.symbols == Availability::Yes,
+            symbols: !closed || namer.is_some(),
+            namer,
         })
     }
 
@@ -174,6 +188,11 @@ impl Probe {
     #[must_use]
     pub fn has_symbols(&self) -> bool {
         self.symbols
+    }
+
+    /// What names kernel functions where /proc/kallsyms does not, if it could be had.
+    pub fn take_namer(&mut self) -> Option<Namer> {
+        self.namer.take()
     }
 
     /// The oldest record in the ring buffer, copied out: its place is free then.
@@ -335,7 +354,7 @@ fn attach_tracepoint(
     Ok(())
 }
 
-fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, ProgramError>
+pub(super) fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, ProgramError>
 where
     &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
 {

@@ -12,5 +12,6 @@ pub mod kallsyms;
 pub mod kmsg;
 mod layout;
 mod losses;
+pub mod namer;
 pub mod plan;
 pub mod support;
