@@ -319,3 +319,103 @@ fn outcome_line(death: &Death) -> String {
     }
     line
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        event::{
+            Event, Exit, Group as Id, InfoKind, Process, Sigkill, SignalResult, entry::Session,
+        },
+        provenance::{Config, Engine, Output, rules::Rules},
+    };
+
+    fn process(tgid: u32, comm: &str) -> Process {
+        Process {
+            group: Id { tgid, start_ns: 1 },
+            comm: Some(comm.to_owned()),
+            exit_code: Some(5 << 8),
+            ..Process::default()
+        }
+    }
+
+    /// The deaths of so many processes whose init has exited.
+    fn namespace(count: u32) -> Vec<Record> {
+        let mut engine = Engine::new(Config::default(), Rules::built_in().unwrap());
+        let session = Session {
+            version: String::new(),
+            node: String::new(),
+            boot_id: "0123456789".to_owned(),
+            kernel: String::new(),
+            page_bytes: 4096,
+        };
+        let mut out = Vec::new();
+        engine.handle(Event::Session(session), &mut out);
+        for tgid in 100..100 + count {
+            let victim = process(tgid, "worker");
+            let path = ["__send_signal_locked", "zap_pid_ns_processes"];
+            let kill = Sigkill {
+                boottime_ns: 5,
+                result: SignalResult::Delivered,
+                code: 0,
+                group: true,
+                info: InfoKind::Priv,
+                sender: process(7, "init"),
+                victim: victim.clone(),
+                stack: Some(path.map(str::to_owned).into()),
+                stops: Vec::new(),
+                cpu_limits: crate::event::CpuLimits::default(),
+            };
+            engine.handle(Event::Sigkill(Box::new(kill)), &mut out);
+            let exit = Exit {
+                boottime_ns: 6,
+                victim: Process {
+                    exit_code: Some(9),
+                    ..victim
+                },
+                ptracer: None,
+            };
+            engine.handle(Event::Exit(Box::new(exit)), &mut out);
+        }
+        out.into_iter()
+            .filter_map(|output| match output {
+                Output::Record(record) => Some(*record),
+                Output::AskState(_) => None,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn those_that_end_with_their_namespace_share_a_line() {
+        let mut pretty = Pretty::new(Vec::new(), false);
+        for record in namespace(14) {
+            pretty.write(&record).unwrap();
+        }
+        assert!(pretty.to.is_empty(), "more may come");
+        pretty.settle(false).unwrap();
+        assert!(pretty.to.is_empty(), "something came since the last time");
+        pretty.settle(false).unwrap();
+        let text = String::from_utf8(pretty.to).unwrap();
+        assert!(
+            text.contains("+14 processes of its namespace ended with init[7]"),
+            "{text}"
+        );
+        assert!(text.contains("worker[104] and 9 more"), "{text}");
+        assert!(text.contains("exited by itself with status 5"), "{text}");
+        assert_eq!(text.matches("namespace_exit").count(), 1, "{text}");
+    }
+
+    #[test]
+    fn one_alone_is_told_in_full_and_at_the_end_at_once() {
+        let mut pretty = Pretty::new(Vec::new(), false);
+        for record in namespace(1) {
+            pretty.write(&record).unwrap();
+        }
+        pretty.settle(true).unwrap();
+        let text = String::from_utf8(pretty.to).unwrap();
+        assert!(
+            text.contains("worker[100] ended with its PID namespace"),
+            "{text}"
+        );
+    }
+}

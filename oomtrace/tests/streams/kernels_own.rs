@@ -2,7 +2,7 @@
 //! without symbols by what the tracepoint shows.
 
 use oomtrace::{
-    event::{Event, InfoKind, MarkVictim, Process, Sigkill, entry::Entry},
+    event::{CpuLimits, Event, InfoKind, MarkVictim, Process, Sigkill, entry::Entry},
     provenance::record::{ActorKind, Cause, Mechanism},
 };
 
@@ -294,4 +294,63 @@ fn hidden_symbols_change_no_cause_of_what_was_recorded() {
             );
         }
     }
+}
+
+#[test]
+fn the_two_limits_of_cpu_time_are_told_apart() {
+    let victim = victim();
+    let mechanism = |cpu_hard_s, rttime_hard_us, used_ns| {
+        let path = ["__send_signal_locked", "posix_cpu_timers_work"];
+        let by_limit = Sigkill {
+            cpu_limits: CpuLimits {
+                cpu_hard_s,
+                rttime_hard_us,
+                used_ns,
+            },
+            ..kernels(&path, &victim, &victim)
+        };
+        let death = death(&by_limit);
+        assert_eq!(death.cause, Cause::CpuLimit);
+        // Without symbols the limits themselves tell.
+        let hidden = self::death(&Sigkill {
+            stack: None,
+            ..by_limit
+        });
+        if cpu_hard_s.is_some() || rttime_hard_us.is_some() {
+            assert_eq!(hidden.mechanism, death.mechanism);
+        }
+        death.mechanism
+    };
+    assert_eq!(mechanism(Some(1), None, Some(S)), Mechanism::RlimitCpu);
+    assert_eq!(
+        mechanism(None, Some(200_000), None),
+        Mechanism::RlimitRttime
+    );
+    // Both set: the one on all CPU time counts once it is used up.
+    let both = |used_ns| mechanism(Some(10), Some(200_000), used_ns);
+    assert_eq!(both(Some(S)), Mechanism::RlimitRttime);
+    assert_eq!(both(Some(10 * S)), Mechanism::RlimitCpu);
+    assert_eq!(mechanism(None, None, None), Mechanism::RlimitCpu);
+}
+
+#[test]
+fn an_oom_killer_called_by_hand_is_no_shortage() {
+    let path = [
+        "__send_signal_locked",
+        "do_send_sig_info",
+        "__oom_kill_process",
+        "oom_kill_process",
+        "out_of_memory",
+        "moom_callback",
+        "process_one_work",
+    ];
+    let worker = Process {
+        flags: Some(PF_KTHREAD),
+        ..process(50, "kworker/0:1")
+    };
+    let death = death(&kernels(&path, &worker, &victim()));
+    assert_eq!(death.cause, Cause::GlobalOom);
+    assert_code(&death, "sysrq_f");
+    assert!(death.summary.contains("SysRq-f"), "{}", death.summary);
+    assert_eq!(death.advice[0].code, "sysrq_f");
 }

@@ -2,7 +2,7 @@
 //! SIGKILLs, and deaths that lead to others.
 
 use oomtrace::{
-    event::{Argv, Event, Group, Image, Process, Sigkill, SignalResult},
+    event::{Argv, Event, Group, Image, Process, Sigkill, SignalResult, Waiting},
     provenance::record::{Cause, Death, Mechanism, Record},
 };
 
@@ -437,4 +437,116 @@ fn without_a_session_there_is_nobody_to_write_for() {
         stopped(KILLED_NS + S),
     ]);
     assert_eq!(ran.deaths().len(), 0);
+}
+
+#[test]
+fn how_the_init_of_a_namespace_ended_is_told() {
+    let path = [
+        "__send_signal_locked",
+        "do_send_sig_info",
+        "zap_pid_ns_processes",
+    ];
+    let ended_with = |status: Option<i32>| {
+        let init = Process {
+            exit_code: status,
+            ..process(3000, "init")
+        };
+        let inner = child(&init, 3001, "inner");
+        run(stream([
+            sigkill(&kernels(&path, &init, &inner)),
+            exit(&inner, BY_SIGKILL),
+        ]))
+        .the_death()
+    };
+    let exited = ended_with(Some(5 << 8));
+    assert_code(&exited, "init_exited");
+    assert!(
+        exited
+            .evidence
+            .iter()
+            .any(|one| one.text.ends_with("status 5"))
+    );
+    let killed = ended_with(Some(BY_SIGKILL));
+    assert_code(&killed, "init_killed");
+    assert!(
+        killed
+            .evidence
+            .iter()
+            .any(|one| one.text.ends_with("SIGKILL"))
+    );
+    assert_code(&ended_with(None), "init_ended");
+}
+
+#[test]
+fn a_status_that_is_passed_on_leads_back_to_where_it_began() {
+    let entrypoint = process(3000, "entrypoint");
+    let outer = child(&entrypoint, 3001, "bash");
+    let inner = child(&outer, 3002, "sh");
+    let job = child(&inner, 3003, "job");
+    let ran = run(stream([
+        sigkill(&kill(&sender(), &job)),
+        exit(&job, BY_SIGKILL),
+        exit_at(&inner, EXIT_137, KILLED_NS + 2 * MS),
+        exit_at(&outer, EXIT_137, KILLED_NS + 3 * MS),
+        exit_at(&entrypoint, EXIT_137, KILLED_NS + 4 * MS),
+    ]));
+    let deaths = ran.deaths();
+    assert_eq!(deaths.len(), 4);
+    for pair in deaths.windows(2) {
+        assert_eq!(pair[1].cause, Cause::ExitCode);
+        assert_eq!(pair[1].caused_by.as_ref(), Some(&pair[0].id));
+    }
+    // The first step names the killed child, the others where the chain began.
+    assert!(
+        deaths[1].summary.ends_with("job[3003] (manual_kill)"),
+        "{}",
+        deaths[1].summary
+    );
+    for later in &deaths[2..] {
+        assert!(
+            later
+                .summary
+                .ends_with("which began with job[3003] (manual_kill)"),
+            "{}",
+            later.summary
+        );
+    }
+    // Its sibling's death is not its own child's.
+    let sibling = child(&entrypoint, 3009, "sibling");
+    let ran = run(stream([
+        sigkill(&kill(&sender(), &job)),
+        exit(&job, BY_SIGKILL),
+        exit_at(&sibling, EXIT_137, KILLED_NS + 2 * MS),
+    ]));
+    assert_eq!(ran.deaths()[1].caused_by, None);
+}
+
+#[test]
+fn a_slow_death_says_what_held_it_up() {
+    let slow = |waiting: Waiting| {
+        let victim = Process {
+            waiting,
+            ..victim()
+        };
+        run(stream([
+            sigkill(&kill(&sender(), &victim)),
+            exit_at(&victim, BY_SIGKILL, KILLED_NS + 3 * S),
+        ]))
+        .the_death()
+    };
+    let text = |death: &Death| {
+        let evidence = death.evidence.iter().find(|one| one.code == "slow_death");
+        evidence.unwrap().text.clone()
+    };
+    assert!(text(&slow(Waiting::default())).contains("3.0 s"));
+    let asleep = Waiting {
+        state: Some(2),
+        ..Waiting::default()
+    };
+    assert!(text(&slow(asleep)).contains("uninterruptible"));
+    let frozen = Waiting {
+        jobctl: Some(1 << 23),
+        ..Waiting::default()
+    };
+    assert!(text(&slow(frozen)).contains("freezer"));
 }

@@ -6,6 +6,8 @@
 //! | `replay` | what real kernels sent, and the deaths that come of it |
 //! | `verdicts` | the order in which the verdict's rows are tried |
 //! | `kernels_own` | what the kernel did by itself, with and without its symbols |
+//! | `actors` | who stands behind a sender |
+//! | `stops` | why a victim did not stop when it was asked to |
 //! | `oom` | whose limit it was |
 //! | `lifecycle` | from the SIGKILL to the last revision |
 //! | `unseen` | deaths of which no SIGKILL was seen |
@@ -14,6 +16,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is a failed test")]
 
+mod actors;
 mod decoding;
 mod kernels_own;
 mod lifecycle;
@@ -21,6 +24,7 @@ mod oom;
 mod properties;
 mod replay;
 mod robustness;
+mod stops;
 mod support;
 mod unseen;
 mod verdicts;

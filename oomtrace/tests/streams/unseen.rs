@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use crate::support::{
     assert_code, assert_no_code, cases, codes,
     make::{
-        ATTACHED_NS, BY_SIGKILL, EXIT_137, KILLED_NS, MINUTE, MS, S, exit, exit_at, kill, lost,
-        opening, process, sigkill, stream, tick,
+        ATTACHED_NS, BY_SIGKILL, EXIT_137, KILLED_NS, MINUTE, MS, S, child, exit, exit_at, kill,
+        lost, opening, process, sigkill, stream, tick,
     },
     recordings::ALL,
     run,
@@ -225,4 +225,38 @@ proptest! {
         };
         prop_assert_eq!((of_victim[0].cause, of_victim[0].evidence[0].code), wanted);
     }
+}
+
+#[test]
+fn seccomp_and_a_ptracer_explain_a_death_without_a_signal() {
+    let ended = |seccomp_mode, ptracer: Option<&Process>| {
+        let mut end = exit(
+            &Process {
+                seccomp_mode,
+                ..victim()
+            },
+            BY_SIGKILL,
+        );
+        if let (Event::Exit(end), Some(ptracer)) = (&mut end, ptracer) {
+            end.ptracer = child(ptracer, 1, "").ancestry.first().cloned();
+        }
+        death([end])
+    };
+    for mode in [1, 3] {
+        let strict = ended(Some(mode), None);
+        assert_eq!(
+            (strict.cause, strict.mechanism),
+            (Cause::Kernel, Mechanism::Seccomp)
+        );
+        assert_code(&strict, "seccomp_strict");
+    }
+    // A filter's kill is a SIGSYS.
+    assert_eq!(ended(Some(2), None).mechanism, Mechanism::Kernel);
+    let injected = ended(Some(0), Some(&process(2000, "gdb")));
+    assert_eq!(
+        (injected.cause, injected.mechanism),
+        (Cause::Kernel, Mechanism::Ptrace)
+    );
+    assert_code(&injected, "ptrace_injected");
+    assert_eq!(injected.actor.comm.as_deref(), Some("gdb"));
 }

@@ -264,7 +264,7 @@ fn what_became_of_the_request_is_told() {
     assert_eq!(ignored.advice[0].code, "handle_stop_signal");
     let slow = with(SignalResult::Delivered, &victim());
     assert_eq!(slow.stop.as_ref().unwrap().result, "delivered");
-    assert_code(&slow, "stop_signal_delivered");
+    assert_code(&slow, "stop_signal_handled");
     assert_eq!(slow.advice[0].code, "stop_faster");
     // Process 1 of a container drops what it has no handler for: another advice.
     let init = Process {
