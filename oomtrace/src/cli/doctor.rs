@@ -96,12 +96,9 @@ fn diagnose(support: &KernelSupport, attached: Result<&Probe, &ProbeError>) -> D
             "use Linux 5.8 or later; as a user without CAP_BPF this cannot be told",
         ),
     ];
-    findings.extend(hooks(support, attached.ok()));
-    findings.push(useful(
-        "names of kernel functions",
-        &support.symbols,
-        "set kernel.kptr_restrict to 0 or 1 and give CAP_SYSLOG: the call path then proves how a signal was sent",
-    ));
+    let probe = attached.ok();
+    findings.extend(hooks(support, probe));
+    findings.push(symbols(support, probe));
     findings.push(useful(
         "the kernel's log",
         &support.kernel_log,
@@ -161,6 +158,24 @@ fn required(what: &'static str, availability: &Availability, todo: &'static str)
 
 fn useful(what: &'static str, availability: &Availability, todo: &'static str) -> Finding {
     finding(what, availability, todo, State::Less)
+}
+
+/// /proc/kallsyms, or in its place a program that asks the kernel.
+fn symbols(support: &KernelSupport, probe: Option<&Probe>) -> Finding {
+    let finding = useful(
+        "names of kernel functions",
+        &support.symbols,
+        "set kernel.kptr_restrict to 0 or 1 and give CAP_SYSLOG: the call path then proves how a signal was sent",
+    );
+    if finding.todo.is_some() && probe.is_some_and(Probe::has_symbols) {
+        return Finding {
+            state: State::Ok,
+            found: "/proc/kallsyms is closed; a BPF program asks the kernel instead".to_owned(),
+            todo: None,
+            ..finding
+        };
+    }
+    finding
 }
 
 fn finding(

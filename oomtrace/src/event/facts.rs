@@ -132,11 +132,13 @@ pub(super) fn stop_request(slot: &StopSlot) -> StopRequest {
         first_result: signal_result(slot.first_result),
         last_result: signal_result(slot.last_result),
         victim: Waiting::of_stop(&slot.victim),
-        handler: (slot.victim.present & present::HANDLER != 0).then(|| match slot.victim.handler {
-            0 => Handler::Default,
-            1 => Handler::Ignore,
-            _ => Handler::Function,
-        }),
+        handler: (slot.victim.present & present::HANDLER != 0).then_some(
+            match slot.victim.handler {
+                0 => Handler::Default,
+                1 => Handler::Ignore,
+                _ => Handler::Function,
+            },
+        ),
         stopped_since: slot.victim.stopped_since != 0,
         sender: Process {
             group: Group {

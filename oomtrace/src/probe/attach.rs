@@ -156,6 +156,9 @@ impl Probe {
             })
         });
         let namer = namer.and_then(Result::ok);
+        if namer.is_some() {
+            absent.retain(|absent| absent.what != plan::SYMBOLS);
+        }
         load_tracepoints(&mut ebpf)?;
         for (program, tracepoint) in TRACEPOINTS {
             attach_tracepoint(&mut ebpf, program, tracepoint)?;

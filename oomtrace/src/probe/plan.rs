@@ -27,6 +27,9 @@ impl OomHook {
     }
 }
 
+/// What is absent where /proc/kallsyms is closed; it can be had from the kernel in another way.
+pub(super) const SYMBOLS: &str = "names of kernel functions (/proc/kallsyms)";
+
 /// What to try, in this order, and what need not be tried.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Plan {
@@ -84,10 +87,7 @@ pub fn decide(support: &KernelSupport, asked: Option<OomHook>) -> Result<Plan, P
         plan.hooks.retain(|hook| *hook == asked);
     }
     for (what, availability) in [
-        (
-            "names of kernel functions (/proc/kallsyms)",
-            &support.symbols,
-        ),
+        (SYMBOLS, &support.symbols),
         ("the kernel's log (/dev/kmsg)", &support.kernel_log),
     ] {
         if let Availability::No(why) | Availability::Unknown(why) = availability {
