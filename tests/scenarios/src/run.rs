@@ -132,10 +132,27 @@ impl Program {
         limit: Duration,
         mut wanted: impl FnMut(&[String]) -> Option<T>,
     ) -> Option<T> {
+        self.wait_until(limit, |printed| wanted(&printed.stdout))
+    }
+
+    /// The same for the lines of standard error.
+    pub(crate) fn wait_for_stderr<T>(
+        &self,
+        limit: Duration,
+        mut wanted: impl FnMut(&[String]) -> Option<T>,
+    ) -> Option<T> {
+        self.wait_until(limit, |printed| wanted(&printed.stderr))
+    }
+
+    fn wait_until<T>(
+        &self,
+        limit: Duration,
+        mut wanted: impl FnMut(&Printed) -> Option<T>,
+    ) -> Option<T> {
         let deadline = Instant::now() + limit;
         let mut printed = self.shared.lock();
         loop {
-            if let Some(found) = wanted(&printed.stdout) {
+            if let Some(found) = wanted(&printed) {
                 return Some(found);
             }
             let left = deadline.saturating_duration_since(Instant::now());

@@ -5,7 +5,10 @@ mod doctor;
 mod exec;
 mod faithful;
 mod loss;
+mod recording;
 mod refusals;
+mod rules;
+mod symbols;
 mod trace;
 
 use anyhow::Result;
@@ -28,6 +31,9 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         faithful::CASES,
         trace::CASES,
         loss::CASES,
+        recording::CASES,
+        rules::CASES,
+        symbols::CASES,
         doctor::CASES,
         refusals::CASES,
     ]
