@@ -5,8 +5,8 @@ use std::{collections::HashMap, sync::Arc};
 
 use bytemuck::{AnyBitPattern, pod_read_unaligned};
 use oomtrace_common::wire::{
-    self, ALIGN, MarkVictimBody, OomKillBody, RecordHeader, SectionHeader, SigkillBody, StopSlot,
-    TaskFacts, info_kind, kind, oom_present, tag, who,
+    self, ALIGN, MAX_CGROUP_NAMES, MAX_EXE_NAMES, MarkVictimBody, OomKillBody, RecordHeader,
+    SectionHeader, SigkillBody, StopSlot, TaskFacts, info_kind, kind, oom_present, tag, who,
 };
 use thiserror::Error;
 
@@ -270,28 +270,42 @@ impl Decoder {
                 ancestor.exe = (!name.is_empty()).then_some(name);
             }
         }
-        process.argv = sections.get(tag::ARGV, who).map(facts::argv).transpose()?;
-        process.exe = sections.get(tag::EXE, who).map(text::path);
-        process.memory_cgroup = sections.get(tag::MEMORY_CGROUP, who).map(text::path);
-        process.unified_cgroup = sections.get(tag::UNIFIED_CGROUP, who).map(text::path);
+        process.argv = sections
+            .get(tag::ARGV, who)
+            .map(facts::argv)
+            .transpose()?
+            .flatten();
+        let path = |tag: u16, most: usize| Some(text::path(sections.get(tag, who)?, most));
+        process.exe = path(tag::EXE, MAX_EXE_NAMES);
+        process.memory_cgroup = path(tag::MEMORY_CGROUP, MAX_CGROUP_NAMES);
+        process.unified_cgroup = path(tag::UNIFIED_CGROUP, MAX_CGROUP_NAMES);
         process.memcg = self.levels(sections, who, process.memory_cgroup.as_deref());
         Ok(process)
     }
 
+    /// Memory cgroups from the one with this path to the root.
     fn levels(&self, sections: &Sections<'_>, who: u16, path: Option<&str>) -> Vec<MemcgLevel> {
         let bytes = sections.get(tag::MEMCG, who).unwrap_or_default();
         let root = sections.get(tag::UNIFIED_ROOT, who::EVENT);
         let unified_root = root
             .and_then(|root| all::<u64>(root).next())
             .filter(|root| *root != 0);
+        let first = all::<wire::MemcgLevel>(bytes).next();
+        let first = first.and_then(|level| MemcgLevel::depth(&level));
+        let of = |level: &wire::MemcgLevel| -> Option<String> {
+            let up = first?.checked_sub(MemcgLevel::depth(level)?)?;
+            text::ancestor(path?, up)
+        };
         all::<wire::MemcgLevel>(bytes)
-            .map(|level| MemcgLevel::from_wire(&level, path, unified_root, self.page_bytes))
+            .map(|level| MemcgLevel::from_wire(&level, of(&level), unified_root, self.page_bytes))
             .collect()
     }
 
     fn oom_kill(&self, boottime_ns: u64, body: &OomKillBody, sections: &Sections<'_>) -> OomKill {
         let has = |bit: u32| body.present & bit != 0;
-        let path = sections.get(tag::MEMORY_CGROUP, who::LIMIT).map(text::path);
+        let path = sections
+            .get(tag::MEMORY_CGROUP, who::LIMIT)
+            .map(|names| text::path(names, MAX_CGROUP_NAMES));
         OomKill {
             boottime_ns,
             sender_tid: body.sender_tid,

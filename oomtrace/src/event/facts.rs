@@ -104,13 +104,20 @@ fn pages(counter: i64) -> u64 {
     u64::try_from(counter).unwrap_or(0)
 }
 
-/// Arguments from the bytes of the argument area.
-pub(super) fn argv(bytes: &[u8]) -> Result<Argv, DecodeError> {
+/// Arguments from the bytes of the argument area; `None` where there are some and none
+/// could be read.
+pub(super) fn argv(bytes: &[u8]) -> Result<Option<Argv>, DecodeError> {
     let (header, area) = take::<ArgvHeader>(bytes, "an argv")?;
-    Ok(Argv {
+    if area.is_empty() && header.area_bytes > 0 {
+        return Ok(None);
+    }
+    // A title that does not end in the area goes on in the environment behind it: so does
+    // get_mm_cmdline() of fs/proc/base.c read it.
+    let goes_on = area.last().is_some_and(|last| *last != 0);
+    Ok(Some(Argv {
         args: text::strings(area),
-        truncated: (area.len() as u64) < header.area_bytes,
-    })
+        truncated: goes_on || (area.len() as u64) < header.area_bytes,
+    }))
 }
 
 /// A run of requests to stop.

@@ -13,7 +13,7 @@ mod waiting;
 
 use std::sync::Arc;
 
-use oomtrace_common::wire::{Ancestor as WireAncestor, MemcgLevel as WireLevel};
+use oomtrace_common::wire::{Ancestor as WireAncestor, MemcgLevel as WireLevel, memcg_flags};
 
 pub use self::{facts::CpuLimits, waiting::Waiting};
 
@@ -155,7 +155,7 @@ impl Process {
 pub struct MemcgLevel {
     /// Equal for the same cgroup within one boot; of no other use.
     pub address: u64,
-    /// Its path, where the depth tells how much of the process's path it is.
+    /// Its path, where the depths tell how much of the process's path it is.
     pub path: Option<String>,
     pub usage_pages: Option<u64>,
     /// `None`: no limit, or not told.
@@ -173,22 +173,25 @@ pub struct MemcgLevel {
 }
 
 impl MemcgLevel {
+    /// Depth in its hierarchy; the root is 0.
+    fn depth(wire: &WireLevel) -> Option<u32> {
+        (wire.flags & memcg_flags::DEPTH != 0).then_some(wire.depth)
+    }
+
     fn from_wire(
         wire: &WireLevel,
-        path: Option<&str>,
+        path: Option<String>,
         unified_root: Option<u64>,
         page_bytes: u64,
     ) -> Self {
-        use oomtrace_common::wire::memcg_flags as flags;
+        use memcg_flags as flags;
         // PAGE_COUNTER_MAX of include/linux/page_counter.h: LONG_MAX / PAGE_SIZE.
         let unlimited = i64::MAX as u64 / page_bytes.max(1);
         let has = |flag: u32| wire.flags & flag != 0;
         let limit = |pages: u64| (pages < unlimited).then_some(pages);
         Self {
             address: wire.address,
-            path: path
-                .filter(|_| has(flags::DEPTH))
-                .map(|path| text::cgroup_prefix(path, wire.depth)),
+            path,
             usage_pages: has(flags::USAGE).then_some(wire.usage_pages),
             max_pages: has(flags::MAX).then_some(wire.max_pages).and_then(limit),
             peak_pages: has(flags::PEAK).then_some(wire.peak_pages),

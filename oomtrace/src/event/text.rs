@@ -45,46 +45,65 @@ pub fn strings(bytes: &[u8]) -> Vec<String> {
     parts.into_iter().map(utf8).collect()
 }
 
-/// A path from its names, the last one first.
+/// What a path starts with of which only the end is known.
+const CUT: &str = "…";
+
+/// A path from its names, the last one first. Where so many are kept at the most, the
+/// others are missing: it starts with [`CUT`] then.
 #[must_use]
-pub fn path(names: &[u8]) -> String {
+pub fn path(names: &[u8], most: usize) -> String {
     let names = strings(names);
     if names.is_empty() {
         return "/".to_owned();
     }
-    names.iter().rev().fold(String::new(), |mut path, name| {
+    let start = if names.len() < most { "" } else { CUT };
+    names.iter().rev().fold(start.to_owned(), |mut path, name| {
         path.push('/');
         path.push_str(name);
         path
     })
 }
 
-/// The part of a cgroup's path down to `depth` (0 is the root).
+/// The path so many names further up; `None` where that lies above what is known.
 #[must_use]
-pub fn cgroup_prefix(path: &str, depth: u32) -> String {
-    let mut prefix = String::new();
-    for name in path
-        .split('/')
-        .filter(|name| !name.is_empty())
-        .take(depth as usize)
-    {
-        prefix.push('/');
-        prefix.push_str(name);
+pub fn ancestor(path: &str, up: u32) -> Option<String> {
+    let mut path = path;
+    for _ in 0..up {
+        path = path.rsplit_once('/')?.0;
     }
-    if prefix.is_empty() {
-        prefix.push('/');
+    match path {
+        CUT => None,
+        "" => Some("/".to_owned()),
+        path => Some(path.to_owned()),
     }
-    prefix
 }
 
-/// Text that is safe on a terminal and stays on its line: control characters and those
-/// that reorder text are written out.
+/// Whether a character does something to a terminal or to the characters around it, or
+/// cannot be seen: control characters, line ends, marks that reorder or join text, tags.
+#[must_use]
+pub fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{ad}'
+                | '\u{61c}'
+                | '\u{180e}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{e0000}'..='\u{e007f}'
+        )
+}
+
+/// Text that is safe on a terminal and stays on its line: what [`is_hidden`] is written
+/// out.
 #[must_use]
 pub fn printable(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
-        let reorders = matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
-        if c.is_control() || reorders {
+        if is_hidden(c) {
             let _ = write!(safe, "{}", c.escape_default());
         } else {
             safe.push(c);
@@ -141,16 +160,29 @@ mod tests {
 
     #[test]
     fn paths_are_put_together_from_the_leaf() {
-        assert_eq!(path(b"leaf\0slice\0"), "/slice/leaf");
-        assert_eq!(path(b""), "/");
-        assert_eq!(cgroup_prefix("/a/b/c", 2), "/a/b");
-        assert_eq!(cgroup_prefix("/a", 0), "/");
+        assert_eq!(path(b"leaf\0slice\0", 16), "/slice/leaf");
+        assert_eq!(path(b"", 16), "/");
+        assert_eq!(path(b"leaf\0slice\0", 2), "…/slice/leaf");
+    }
+
+    #[test]
+    fn an_ancestor_is_known_as_far_as_its_path_is() {
+        let of = |path, up| ancestor(path, up);
+        assert_eq!(of("/a/b/c", 0).as_deref(), Some("/a/b/c"));
+        assert_eq!(of("/a/b/c", 1).as_deref(), Some("/a/b"));
+        assert_eq!(of("/a", 1).as_deref(), Some("/"));
+        assert_eq!(of("/a", 2), None);
+        assert_eq!(of("/", 0).as_deref(), Some("/"));
+        assert_eq!(of("…/b/c", 1).as_deref(), Some("…/b"));
+        assert_eq!(of("…/b/c", 2), None);
     }
 
     #[test]
     fn nothing_that_moves_the_cursor_reaches_a_terminal() {
         assert_eq!(printable("a\x1b[2Jb\nc"), "a\\u{1b}[2Jb\\nc");
-        assert_eq!(printable("a\u{202e}b"), "a\\u{202e}b");
+        assert_eq!(printable("a\u{202e}b\u{9b}2J"), "a\\u{202e}b\\u{9b}2J");
+        assert_eq!(printable("\u{61c}\u{e0041}"), "\\u{61c}\\u{e0041}");
+        assert_eq!(printable("zoë 日本 שלום"), "zoë 日本 שלום");
     }
 
     #[test]

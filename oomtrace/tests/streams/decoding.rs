@@ -3,12 +3,13 @@
 use bytemuck::{Pod, Zeroable as _, bytes_of};
 use bytes::Bytes;
 use oomtrace::event::{
-    Event, Process,
+    Argv, Event, Process,
     decode::{DecodeError, Decoder},
     entry::Entry,
 };
 use oomtrace_common::wire::{
-    ALIGN, ExitBody, RecordHeader, SectionHeader, TaskFacts, VERSION, kind, present, tag, who,
+    ALIGN, ArgvHeader, ExitBody, MemcgLevel, RecordHeader, SectionHeader, TaskFacts, VERSION, kind,
+    memcg_flags, present, tag, who,
 };
 
 fn section(tag: u16, who: u16, payload: &[u8]) -> Vec<u8> {
@@ -124,6 +125,53 @@ fn sections_come_in_any_order_and_unknown_ones_are_skipped() {
     let victim = victim(&TaskFacts::zeroed(), &more);
     assert_eq!(victim.memory_cgroup.as_deref(), Some("/slice/leaf"));
     assert_eq!(victim.exe, None);
+}
+
+/// The victim's arguments, from an area of so many bytes of which these could be read.
+fn argv(area_bytes: u64, read: &[u8]) -> Option<Argv> {
+    let payload = [bytes_of(&ArgvHeader { area_bytes }), read].concat();
+    victim(
+        &TaskFacts::zeroed(),
+        &[section(tag::ARGV, who::VICTIM, &payload)],
+    )
+    .argv
+}
+
+#[test]
+fn arguments_that_were_not_read_whole_say_so() {
+    let is = |argv: Option<Argv>, args: &[&str], truncated: bool| {
+        let args = args.iter().map(ToString::to_string).collect();
+        assert_eq!(argv, Some(Argv { args, truncated }));
+    };
+    is(argv(5, b"sh\0x\0"), &["sh", "x"], false);
+    is(argv(9, b"sh\0x\0"), &["sh", "x"], true);
+    // Started with none, as before 5.18.
+    is(argv(0, b""), &[], false);
+    // A title that has left no NUL goes on behind the area.
+    is(argv(5, b"title"), &["title"], true);
+    assert_eq!(argv(5, b""), None);
+}
+
+#[test]
+fn a_cgroup_too_deep_for_its_path_is_named_from_the_leaf() {
+    let names: String = (5..=20).rev().map(|n| format!("{n}\0")).collect();
+    let level = |depth: u32| MemcgLevel {
+        depth,
+        flags: memcg_flags::DEPTH,
+        ..MemcgLevel::NONE
+    };
+    let levels = [level(20), level(18), level(4)];
+    let more = [
+        section(tag::MEMORY_CGROUP, who::VICTIM, names.as_bytes()),
+        section(tag::MEMCG, who::VICTIM, bytes_of(&levels)),
+    ];
+    let victim = victim(&TaskFacts::zeroed(), &more);
+    let path = |last: u32| -> String {
+        (5..=last).fold("…".to_owned(), |path, n| format!("{path}/{n}"))
+    };
+    assert_eq!(victim.memory_cgroup, Some(path(20)));
+    let paths: Vec<_> = victim.memcg.into_iter().map(|level| level.path).collect();
+    assert_eq!(paths, [Some(path(20)), Some(path(18)), None]);
 }
 
 #[test]
