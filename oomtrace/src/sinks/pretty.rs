@@ -1,4 +1,5 @@
-//! Records for a person on a terminal. What came from other processes is escaped.
+//! Records for a person on a terminal. What came from other processes, or from a recording
+//! that somebody else made, is escaped.
 
 use std::io::{self, Write};
 
@@ -55,8 +56,8 @@ impl<W: Write> Pretty<W> {
         let head = format!(
             "oomtrace {} on {} (Linux {}): tracing; OOM kills by {}{}; attached in {:.0} ms",
             started.version,
-            printable(&started.node),
-            printable(&started.kernel),
+            started.node,
+            started.kernel,
             started.hooks.oom,
             if started.hooks.symbols {
                 ""
@@ -65,7 +66,7 @@ impl<W: Write> Pretty<W> {
             },
             started.attach_ms,
         );
-        let head = self.paint(DIM, &head);
+        let head = self.paint(DIM, &printable(&head));
         writeln!(self.to, "{head}")
     }
 
@@ -74,7 +75,7 @@ impl<W: Write> Pretty<W> {
             "{} {} events were lost between {} and {} on CPU {}: {}",
             gap.lost, gap.kind, gap.from, gap.to, gap.cpu, gap.why
         );
-        let text = self.paint(YELLOW, &text);
+        let text = self.paint(YELLOW, &printable(&text));
         writeln!(self.to, "{text}")
     }
 

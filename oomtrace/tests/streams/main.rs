@@ -12,6 +12,7 @@
 //! | `lifecycle` | from the SIGKILL to the last revision |
 //! | `unseen` | deaths of which no SIGKILL was seen |
 //! | `properties` | no stream makes it panic, lose a death or tell one twice |
+//! | `output` | no name makes a line, or moves a cursor, in what is written |
 //! | `robustness` | no bytes make the decoder or the reader panic |
 
 #![expect(clippy::unwrap_used, reason = "a panic is a failed test")]
@@ -21,6 +22,7 @@ mod decoding;
 mod kernels_own;
 mod lifecycle;
 mod oom;
+mod output;
 mod properties;
 mod replay;
 mod robustness;
