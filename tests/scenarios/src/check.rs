@@ -4,7 +4,7 @@
 use oomtrace_fixtures::{Process, Report};
 use serde_json::Value;
 
-use crate::death;
+use crate::{death, kept};
 
 /// What a record said and should not have, or the other way round.
 #[derive(Debug, Default)]
@@ -151,8 +151,9 @@ fn check_victim(report: &Report, victim: &Process, record: &Value, differences: 
         "/victim/cgroup"
     };
     if report.cgroup.is_some() {
-        differences.expect(record, field, report.cgroup.as_deref());
+        differences.expect(record, field, report.cgroup.as_deref().map(kept::path));
     }
+    kept::check(report, victim, record, differences);
     differences.expect(record, "/outcome/exit_code", 137);
     differences.expect(record, "/outcome/signal", report.signal);
 }

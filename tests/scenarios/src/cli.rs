@@ -29,6 +29,8 @@ pub(crate) struct Options {
     pub(crate) record: Option<PathBuf>,
     /// In a test guest, where an emulated CPU takes its time.
     pub(crate) guest: bool,
+    /// Storms too, which one guest is enough for.
+    pub(crate) storms: bool,
 }
 
 impl Options {
@@ -54,8 +56,11 @@ impl Options {
 
 pub(crate) fn parse(args: impl Iterator<Item = String>) -> Result<Action> {
     let mut args = args;
+    let is_set = |name: &str| env::var_os(name).is_some_and(|value| value == "1");
+    let guest = is_set("OOMTRACE_GUEST");
     let mut options = Options {
-        guest: env::var_os("OOMTRACE_GUEST").is_some_and(|value| value == "1"),
+        guest,
+        storms: !guest || is_set("OOMTRACE_STORMS"),
         ..Options::default()
     };
     while let Some(arg) = args.next() {

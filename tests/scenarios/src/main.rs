@@ -9,6 +9,7 @@ mod cli;
 mod commands;
 mod death;
 mod fixture;
+mod kept;
 mod output;
 mod pass;
 mod run;

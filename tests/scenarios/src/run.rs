@@ -108,6 +108,10 @@ impl Program {
         self.child.stdout.take()
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn signal(&self, signal: i32) {
         // SAFETY: kill(2) takes numbers only; the child is not reaped yet, so that its
         // number is its own.

@@ -35,6 +35,9 @@ use crate::{
 /// Emulation kills some guests before init has run: about one in ten with two processors.
 const BOOTS: u32 = 3;
 
+/// The kernel in which storms are run: on an emulated processor they take minutes.
+const STORMS: &str = "6.12";
+
 /// What runs in the guest.
 pub(crate) const PACKAGES: [&str; 3] = ["oomtrace", "oomtrace-fixtures", "oomtrace-scenarios"];
 
@@ -221,6 +224,9 @@ fn guest_outcome(
     machine.append = format!("oomtrace.cgroup={}", guest.cgroup);
     if args.save.is_some() {
         machine.append.push_str(" oomtrace.save");
+    }
+    if guest.kernel.series.name == STORMS {
+        machine.append.push_str(" oomtrace.storms");
     }
     let started = Instant::now();
     let outcome = match boot(&machine, &name) {

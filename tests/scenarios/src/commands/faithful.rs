@@ -100,7 +100,7 @@ fn ctrl_c_once(options: &Options) -> Result<Vec<String>> {
 }
 
 /// A new terminal: the end that a person would sit at, and the name of the other one.
-fn terminal() -> Result<(File, CString)> {
+pub(super) fn terminal() -> Result<(File, CString)> {
     let mut name = [0; 64];
     // SAFETY: the descriptor is new and nobody else's; the buffer is as long as said.
     let terminal = unsafe {

@@ -4,12 +4,15 @@
 mod doctor;
 mod exec;
 mod faithful;
+mod hostile;
 mod loss;
 mod recording;
 mod refusals;
 mod rules;
 mod symbols;
+mod storm;
 mod trace;
+mod watch;
 
 use anyhow::Result;
 
@@ -25,6 +28,11 @@ pub(crate) struct Case {
     pub(crate) run: fn(&Options) -> Result<Vec<String>>,
 }
 
+/// Why a case cannot be run here.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Skipped(String);
+
 pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
     [
         exec::CASES,
@@ -34,17 +42,28 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         recording::CASES,
         rules::CASES,
         symbols::CASES,
+        hostile::CASES,
         doctor::CASES,
         refusals::CASES,
+        storm::CASES,
     ]
     .into_iter()
     .flatten()
+}
+
+/// Too long to be run on every kernel.
+fn is_storm(case: &Case) -> bool {
+    storm::CASES.iter().any(|storm| storm.name == case.name)
 }
 
 pub(crate) fn run(options: &Options, tally: &mut Tally) {
     // SAFETY: geteuid(2) takes no arguments.
     let root = unsafe { libc::geteuid() } == 0;
     for case in all().filter(|case| options.wants(case.name)) {
+        if options.only.is_empty() && !options.storms && is_storm(case) {
+            detail(format_args!("{}: in another guest", case.name));
+            continue;
+        }
         let outcome = if root {
             match (case.run)(options) {
                 Ok(problems) => {
@@ -54,7 +73,10 @@ pub(crate) fn run(options: &Options, tally: &mut Tally) {
                         .next()
                         .map_or(Outcome::Passed, Outcome::Failed)
                 }
-                Err(error) => Outcome::Failed(format!("{error:#}")),
+                Err(error) => match error.downcast::<Skipped>() {
+                    Ok(Skipped(reason)) => Outcome::Skipped(reason),
+                    Err(error) => Outcome::Failed(format!("{error:#}")),
+                },
             }
         } else {
             Outcome::Skipped("needs root".into())

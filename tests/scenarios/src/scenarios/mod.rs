@@ -2,6 +2,7 @@
 //! way to die is a fixture and a row.
 
 mod app;
+mod hostile;
 mod kernel;
 mod manual;
 mod oom;
@@ -62,6 +63,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Scenario> {
         kernel::SCENARIOS,
         status::SCENARIOS,
         quiet::SCENARIOS,
+        hostile::SCENARIOS,
         // The node's own OOM comes last: what it takes along is nobody's test.
         oom::SCENARIOS,
     ]
