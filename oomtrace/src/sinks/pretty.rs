@@ -327,6 +327,8 @@ mod tests {
     use crate::{
         event::{
             Event, Exit, Group as Id, InfoKind, Process, Sigkill, SignalResult, entry::Session,
+            Event,
+            entry::{Attached, Lost, Session, Tick},
         },
         provenance::{Config, Engine, Output, rules::Rules},
     };
@@ -418,5 +420,58 @@ mod tests {
             text.contains("worker[100] ended with its PID namespace"),
             "{text}"
         );
+    const EVIL: &str = "\x1b[2J\n\u{202e}";
+
+    fn events() -> [Event; 4] {
+        let evil = || EVIL.to_owned();
+        let now = Tick {
+            boottime_ns: 1,
+            realtime_ns: 1,
+        };
+        [
+            Event::Session(Session {
+                version: evil(),
+                node: evil(),
+                boot_id: evil(),
+                kernel: evil(),
+                page_bytes: 4096,
+            }),
+            Event::Attached(Attached {
+                boottime_ns: 1,
+                realtime_ns: 1,
+                oom_hook: evil(),
+                absent: Vec::new(),
+                symbols: true,
+                ring_bytes: 4096,
+                attach_us: 1,
+            }),
+            Event::Lost(Lost {
+                kind: evil(),
+                cpu: 0,
+                count: 1,
+                from_ns: 1,
+                to_ns: 2,
+            }),
+            Event::Stopped(now),
+        ]
+    }
+
+    /// A recording may be anybody's.
+    #[test]
+    fn what_a_recording_says_of_its_tracer_does_not_move_the_cursor() {
+        let mut engine = Engine::new(Config::default(), Rules::built_in().unwrap());
+        let mut out = Vec::new();
+        for event in events() {
+            engine.handle(event, &mut out);
+        }
+        let mut pretty = Pretty::new(Vec::new(), false);
+        for output in out {
+            if let Output::Record(record) = output {
+                pretty.write(&record).unwrap();
+            }
+        }
+        let text = String::from_utf8(pretty.to).unwrap();
+        assert_eq!(text.lines().count(), 3, "{text}");
+        assert!(!text.contains(['\x1b', '\u{202e}']), "{text:?}");
     }
 }
