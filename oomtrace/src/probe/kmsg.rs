@@ -7,6 +7,8 @@ use std::{
     os::unix::fs::OpenOptionsExt,
 };
 
+use oomtrace_common::wire::COMM_BYTES;
+
 use super::support::Availability;
 use crate::event::{entry::OomLine, text};
 
@@ -36,7 +38,7 @@ impl KernelLog {
             match self.0.read(&mut buffer) {
                 Ok(0) => break,
                 Ok(len) => {
-                    lines.extend(buffer.get(..len).and_then(|line| parse(&text::utf8(line))));
+                    lines.extend(buffer.get(..len).and_then(parse));
                 }
                 // Overwritten before it was read: the next read goes on after it.
                 Err(error) if error.raw_os_error() == Some(libc::EPIPE) => {}
@@ -56,11 +58,14 @@ pub fn availability() -> Availability {
     }
 }
 
-/// `6,1,2,-;oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,
-/// oom_memcg=/a,task_memcg=/a/b,task=python3,pid=12,uid=0`: `dump_oom_victim` and
-/// `dump_header` of `mm/oom_kill.c` and `mem_cgroup_print_oom_context` of mm/memcontrol.c,
-/// 5.0 and later.
-fn parse(record: &str) -> Option<OomLine> {
+/// A record of the log, as a read gives it: `6,1,2,-;oom-kill:constraint=CONSTRAINT_MEMCG,
+/// nodemask=(null),cpuset=/,mems_allowed=0,oom_memcg=/a,task_memcg=/a/b,task=python3,pid=12,
+/// uid=0`: `dump_oom_victim` and `dump_header` of `mm/oom_kill.c` and
+/// `mem_cgroup_print_oom_context` of mm/memcontrol.c, 5.0 and later.
+#[must_use]
+pub fn parse(record: &[u8]) -> Option<OomLine> {
+    // The log escapes what is not ASCII. Should that ever change, nothing is lost here.
+    let record = text::utf8(record);
     let (_, message) = record.split_once(';')?;
     let fields = message.lines().next()?.strip_prefix("oom-kill:")?;
     let constraint = fields.strip_prefix("constraint=")?.split(',').next()?;
@@ -68,19 +73,59 @@ fn parse(record: &str) -> Option<OomLine> {
     // from the end.
     let (before, pid) = fields.rsplit_once(",pid=")?;
     let tgid = pid.split(',').next()?.parse().ok()?;
-    let (before, _) = before.rsplit_once(",task=")?;
+    let before = without_task(before)?;
     let (before, task_memcg) = match before.rsplit_once(",task_memcg=") {
-        Some((before, path)) => (before, Some(path.to_owned())),
+        Some((before, path)) => (before, Some(unescaped(path))),
         None => (before, None),
     };
     let oom_memcg = before
         .split_once(",oom_memcg=")
-        .map(|(_, path)| path.to_owned());
+        .map(|(_, path)| unescaped(path));
     Some(OomLine {
         constraint: constraint.to_owned(),
         oom_memcg,
         task_memcg,
         tgid,
+    })
+}
+
+/// What stands before the task's name. The name may look like this field, too, but only so
+/// far back as it is long.
+fn without_task(fields: &str) -> Option<&str> {
+    const TASK: &str = ",task=";
+    let mut found = fields.match_indices(TASK).filter(|(at, _)| {
+        let name = fields.get(at + TASK.len()..).unwrap_or_default();
+        unescaped_bytes(name).len() < COMM_BYTES
+    });
+    found.next().and_then(|(at, _)| fields.get(..at))
+}
+
+/// Text that the log has escaped, as it was.
+fn unescaped(text: &str) -> String {
+    text::utf8(&unescaped_bytes(text))
+}
+
+/// `msg_print_ext_body` of `kernel/printk/printk.c`: a backslash, and each byte that is not
+/// printable ASCII, is written `\xNN`.
+fn unescaped_bytes(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        let escape = after
+            .split_at_checked(3)
+            .filter(|_| first == b'\\')
+            .and_then(|(code, after)| Some((hex_byte(code.strip_prefix(b"x")?)?, after)));
+        let (byte, after) = escape.unwrap_or((first, after));
+        bytes.push(byte);
+        rest = after;
+    }
+    bytes
+}
+
+fn hex_byte(digits: &[u8]) -> Option<u8> {
+    digits.iter().try_fold(0, |byte: u8, digit| {
+        let digit = char::from(*digit).to_digit(16)?;
+        Some(byte << 4 | digit as u8)
     })
 }
 
@@ -90,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_memcg_kill_names_both_cgroups() {
-        let line = parse("6,339,5140900,-;oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,oom_memcg=/kubepods,task_memcg=/kubepods/pod1,task=python3,pid=4242,uid=0\n").unwrap();
+        let line = parse(b"6,339,5140900,-;oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,oom_memcg=/kubepods,task_memcg=/kubepods/pod1,task=python3,pid=4242,uid=0\n").unwrap();
         assert_eq!(line.constraint, "CONSTRAINT_MEMCG");
         assert_eq!(line.oom_memcg.as_deref(), Some("/kubepods"));
         assert_eq!(line.task_memcg.as_deref(), Some("/kubepods/pod1"));
@@ -99,16 +144,26 @@ mod tests {
 
     #[test]
     fn a_kill_of_the_node_names_none() {
-        let line = parse("6,1,2,-;oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null),cpuset=/,mems_allowed=0,global_oom,task_memcg=/,task=hog,pid=7,uid=0").unwrap();
+        let line = parse(b"6,1,2,-;oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null),cpuset=/,mems_allowed=0,global_oom,task_memcg=/,task=hog,pid=7,uid=0").unwrap();
         assert_eq!(line.constraint, "CONSTRAINT_NONE");
         assert_eq!(line.oom_memcg, None);
     }
 
     #[test]
     fn a_name_that_looks_like_fields_does_not_mislead() {
-        let line = parse("6,1,2,-;oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null),global_oom,task_memcg=/,task=x,pid=1,uid,pid=7,uid=0").unwrap();
+        let line = parse(b"6,1,2,-;oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null),global_oom,task_memcg=/,task=x,pid=1,uid,pid=7,uid=0").unwrap();
         assert_eq!(line.tgid, 7);
-        assert!(parse("6,1,2,-;something else").is_none());
-        assert!(parse("").is_none());
+        assert!(parse(b"6,1,2,-;something else").is_none());
+        assert!(parse(b"").is_none());
+        let line = parse(b"6,1,2,-;oom-kill:constraint=CONSTRAINT_NONE,global_oom,task_memcg=/a,task=,task=x,pid=7,uid=0").unwrap();
+        assert_eq!(line.task_memcg.as_deref(), Some("/a"));
+    }
+
+    #[test]
+    fn what_the_log_has_escaped_is_as_it_was() {
+        let line = parse(br"6,1,2,-;oom-kill:constraint=CONSTRAINT_MEMCG,oom_memcg=/zo\xc3\xab,task_memcg=/a\x5cx0a\xff,task=\xc3\xa4\xc3\xa4\xc3\xa4,pid=7,uid=0").unwrap();
+        assert_eq!(line.oom_memcg.as_deref(), Some("/zo\u{eb}"));
+        assert_eq!(line.task_memcg.as_deref(), Some(r"/a\x0a\xff"));
+        assert_eq!(line.tgid, 7);
     }
 }
