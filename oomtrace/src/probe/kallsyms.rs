@@ -32,7 +32,8 @@ pub fn resolve(addresses: &[u64]) -> Vec<Symbol> {
     })
 }
 
-fn search(mut lines: impl BufRead, addresses: &[u64]) -> io::Result<Vec<Symbol>> {
+/// Names the functions that addresses lie in, from the text of such a file.
+pub fn search(mut lines: impl BufRead, addresses: &[u64]) -> io::Result<Vec<Symbol>> {
     // For each address the nearest function that starts at or before it.
     let mut best: Vec<(u64, u64, String)> = addresses
         .iter()
