@@ -26,7 +26,7 @@ impl Dice {
         Self(u64::from(seed))
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub fn roll(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -36,7 +36,7 @@ impl Dice {
 
     /// A number below `bound`; 0 where there is none.
     pub fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound.max(1) as u64) as usize
+        (self.roll() % bound.max(1) as u64) as usize
     }
 
     /// True once in `times`.
@@ -56,9 +56,9 @@ impl Dice {
     /// A number near `now`, or one at which code goes wrong.
     pub fn number(&mut self, now: u64) -> u64 {
         match self.below(4) {
-            0 => now.wrapping_add(self.next() % 16).wrapping_sub(8),
+            0 => now.wrapping_add(self.roll() % 16).wrapping_sub(8),
             1 => now ^ 1 << self.below(64),
-            2 => self.next() >> self.below(64),
+            2 => self.roll() >> self.below(64),
             _ => *self.pick(&EDGES),
         }
     }

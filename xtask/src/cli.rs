@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 const JOBS: u8 = 2;
 const TIMEOUT_SECONDS: u64 = 240;
 const MEMORY_MIB: u32 = 1024;
+const FUZZ_SECONDS: u32 = 20;
 
 /// Builds, packs and tests oomtrace.
 #[derive(Debug, Parser)]
@@ -26,6 +27,8 @@ pub(crate) enum Task {
     Run(RunArgs),
     /// Pack the release binary with licences and man page into target/dist
     Dist,
+    /// Feed the readers of foreign bytes with made-up ones, and say what they break
+    Fuzz(FuzzArgs),
     /// Boot Debian's kernels under QEMU and run the scenarios in them
     Vm(VmArgs),
     /// Run everything that must pass: format, lints, tests, scenarios here and in VMs
@@ -144,6 +147,16 @@ impl Default for VmArgs {
             memory: MEMORY_MIB,
         }
     }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FuzzArgs {
+    /// Time for each target
+    #[arg(long, value_name = "N", default_value_t = FUZZ_SECONDS)]
+    pub(crate) seconds: u32,
+    /// Targets to run (all of fuzz/fuzz_targets)
+    #[arg(value_name = "TARGET")]
+    pub(crate) targets: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -10,6 +10,7 @@
 //! | `compile`, `dist` | the static binary, and the archive around it |
 //! | `cases` | the result protocol of the scenarios, and adding results up |
 //! | `vm` | Debian's kernels under QEMU |
+//! | `fuzz` | the fuzz targets |
 //! | `test` | everything that must pass |
 //!
 //! It starts with any Rust from 1.85 on, and does the work with the pinned toolchains.
@@ -24,6 +25,7 @@ mod cli;
 mod command;
 mod compile;
 mod dist;
+mod fuzz;
 mod linker;
 mod packages;
 mod pins;
@@ -63,6 +65,7 @@ fn run(task: &Task) -> Result<ExitCode> {
         }
         Task::Run(args) => compile::run(&project, args),
         Task::Dist => dist::run(&project).map(|()| ExitCode::SUCCESS),
+        Task::Fuzz(args) => fuzz::run(&project, args),
         Task::Vm(args) => vm::run(&project, args),
         Task::Test(args) => test::run(&project, args),
     }

@@ -38,7 +38,7 @@ struct Step {
 
 const VM_STEP: &str = "scenarios in virtual machines";
 
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     Step {
         name: "format",
         run: steps::format,
@@ -58,6 +58,10 @@ const STEPS: [Step; 8] = [
     Step {
         name: "unit and property tests",
         run: steps::unit_tests,
+    },
+    Step {
+        name: "fuzz targets",
+        run: steps::fuzz,
     },
     Step {
         name: "static binaries",

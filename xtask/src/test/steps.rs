@@ -8,7 +8,9 @@ use super::{Ground, libtest};
 use crate::{
     cases::{self, Outcome},
     cli::{Arch, BuildArgs, Hooks, VmArgs},
-    command, compile, vm,
+    command, compile,
+    fuzz::{self, Inputs},
+    vm,
 };
 
 const COMPILE_LIMIT: Duration = Duration::from_secs(15 * 60);
@@ -18,6 +20,8 @@ const BPF_PACKAGE: &str = "oomtrace-ebpf";
 const HOOKS: [Hooks; 3] = [Hooks::Fentry, Hooks::Kprobe, Hooks::Tracepoint];
 /// For all passes over the scenarios.
 const GUEST_LIMIT_SECONDS: u64 = 10 * 60;
+/// For each fuzz target. What is known to be wrong is found in the first ones.
+const FUZZ_SECONDS: u32 = 15;
 /// The kernel that stands for all in a quick run: old enough for cgroup v1.
 const QUICK_KERNEL: &str = "6.1";
 
@@ -113,6 +117,29 @@ pub(super) fn unit_tests(ground: &Ground<'_>) -> Result<Outcome> {
         status.success(),
         &log,
     ))
+}
+
+/// Apart from the workspace, so with their own format and lints.
+pub(super) fn fuzz(ground: &Ground<'_>) -> Result<Outcome> {
+    let project = ground.project;
+    let mut fmt = ground.cargo(&project.pins.nightly)?;
+    fmt.current_dir(project.root.join("fuzz"));
+    let mut outcome = ground.case("fuzz-format", fmt.args(["fmt", "--check"]))?;
+    let mut clippy = fuzz::cargo(project, "clippy");
+    outcome.absorb(ground.case("fuzz-clippy", clippy.args(["--", "--deny", "warnings"]))?);
+    let built = ground.case("fuzz-build", &mut fuzz::build(project)?)?;
+    let can_run = built.failures.is_empty();
+    outcome.absorb(built);
+    if can_run {
+        let targets = fuzz::targets(project)?;
+        outcome.absorb(fuzz::fuzz(
+            project,
+            &targets,
+            FUZZ_SECONDS,
+            Inputs::Repeatable,
+        ));
+    }
+    Ok(outcome)
 }
 
 /// What the next two steps run.
