@@ -31,6 +31,8 @@ pub(crate) enum Task {
     Fuzz(FuzzArgs),
     /// Boot Debian's kernels under QEMU and run the scenarios in them
     Vm(VmArgs),
+    /// Measure what tracing costs, beside bpftrace and sigsnoop
+    Bench(BenchArgs),
     /// Run everything that must pass: format, lints, tests, scenarios here and in VMs
     Test(TestArgs),
 }
@@ -157,6 +159,19 @@ pub(crate) struct FuzzArgs {
     /// Targets to run (all of fuzz/fuzz_targets)
     #[arg(value_name = "TARGET")]
     pub(crate) targets: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// Each round measures every tool
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rounds: u32,
+    /// Signals that kill nobody, for each measurement
+    #[arg(long, value_name = "N", default_value_t = 200_000)]
+    pub(crate) signals: u32,
+    /// Processes to kill, for each measurement
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    pub(crate) kills: u32,
 }
 
 #[derive(Debug, Args)]

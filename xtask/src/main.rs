@@ -10,6 +10,7 @@
 //! | `compile`, `dist` | the static binary, and the archive around it |
 //! | `cases` | the result protocol of the scenarios, and adding results up |
 //! | `vm` | Debian's kernels under QEMU |
+//! | `bench` | what tracing costs, beside other tools |
 //! | `fuzz` | the fuzz targets |
 //! | `test` | everything that must pass |
 //!
@@ -20,6 +21,7 @@
     reason = "a developer's tool: its results go to stdout, its progress to stderr"
 )]
 
+mod bench;
 mod cases;
 mod cli;
 mod command;
@@ -65,6 +67,7 @@ fn run(task: &Task) -> Result<ExitCode> {
         }
         Task::Run(args) => compile::run(&project, args),
         Task::Dist => dist::run(&project).map(|()| ExitCode::SUCCESS),
+        Task::Bench(args) => bench::run(&project, args),
         Task::Fuzz(args) => fuzz::run(&project, args),
         Task::Vm(args) => vm::run(&project, args),
         Task::Test(args) => test::run(&project, args),
