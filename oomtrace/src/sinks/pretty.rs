@@ -326,8 +326,7 @@ mod tests {
     use super::*;
     use crate::{
         event::{
-            Event, Exit, Group as Id, InfoKind, Process, Sigkill, SignalResult, entry::Session,
-            Event,
+            Event, Exit, Group as Id, InfoKind, Process, Sigkill, SignalResult,
             entry::{Attached, Lost, Session, Tick},
         },
         provenance::{Config, Engine, Output, rules::Rules},
@@ -420,6 +419,8 @@ mod tests {
             text.contains("worker[100] ended with its PID namespace"),
             "{text}"
         );
+    }
+
     const EVIL: &str = "\x1b[2J\n\u{202e}";
 
     fn events() -> [Event; 4] {

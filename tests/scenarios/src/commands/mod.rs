@@ -9,8 +9,8 @@ mod loss;
 mod recording;
 mod refusals;
 mod rules;
-mod symbols;
 mod storm;
+mod symbols;
 mod trace;
 mod watch;
 
