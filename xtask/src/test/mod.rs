@@ -36,7 +36,8 @@ struct Step {
     run: fn(&Ground<'_>) -> Result<Outcome>,
 }
 
-const VM_STEP: &str = "scenarios in virtual machines";
+/// The first step that runs what was fetched.
+const HOST_STEP: &str = "scenarios on this machine";
 
 const STEPS: [Step; 9] = [
     Step {
@@ -68,7 +69,7 @@ const STEPS: [Step; 9] = [
         run: steps::binaries,
     },
     Step {
-        name: "scenarios on this machine",
+        name: HOST_STEP,
         run: steps::host,
     },
     Step {
@@ -94,7 +95,7 @@ pub(crate) fn run(project: &Project, args: &TestArgs) -> Result<ExitCode> {
         // here is met again, and counted, by the step that needs it.
         let mut fetched = (!args.no_vm).then(|| scope.spawn(|| vm::prepare(project)));
         for step in &STEPS {
-            if step.name == VM_STEP {
+            if step.name == HOST_STEP {
                 let _ = fetched.take().map(std::thread::ScopedJoinHandle::join);
             }
             total.absorb(one(step, &ground));

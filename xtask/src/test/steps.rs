@@ -180,6 +180,7 @@ pub(super) fn host(ground: &Ground<'_>) -> Result<Outcome> {
     runner.arg("--tracer").arg(dir.join("oomtrace"));
     runner.arg("--fixture").arg(dir.join("oomtrace-fixture"));
     runner.current_dir(&ground.project.root);
+    runner.env(vm::FOLDER_VARIABLE, vm::programs(ground.project));
     let status = command::logged(&mut runner, &log, HOST_LIMIT);
     let printed = fs::read(&log).with_context(|| format!("cannot read {}", log.display()))?;
     let mut outcome = cases::read(&String::from_utf8_lossy(&printed), NAME, &log);

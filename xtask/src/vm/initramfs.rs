@@ -4,20 +4,16 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process,
 };
 
 use anyhow::{Context as _, Result};
 
-use crate::{
-    command,
-    project::Project,
-    vm::archive::{self, Archive, Package},
-};
+use crate::{command, project::Project, vm::programs};
 
 const BINARIES: [&str; 3] = ["oomtrace", "oomtrace-fixture", "oomtrace-scenarios"];
-const FOLDERS: [&str; 12] = [
-    "bin", "dev", "etc", "files", "proc", "root", "run", "save", "sys", "tmp", "usr", "var",
+const FOLDERS: [&str; 15] = [
+    "bin", "dev", "etc", "files", "lib", "lib64", "proc", "programs", "root", "run", "save", "sys",
+    "tmp", "usr", "var",
 ];
 
 /// Puts the archive together. `script` is what init runs once all is mounted.
@@ -33,7 +29,7 @@ pub(crate) fn build(
     }
     // The kernel opens the console before anything could mount /dev.
     cpio.device("dev/console", 5, 1);
-    cpio.file("bin/busybox", 0o755, &read(&busybox(project)?)?);
+    cpio.file("bin/busybox", 0o755, &busybox(project)?);
     cpio.symlink("bin/sh", "busybox");
     for binary in BINARIES {
         let path = binaries.join(binary);
@@ -41,6 +37,7 @@ pub(crate) fn build(
             cpio.file(&format!("bin/{binary}"), 0o755, &read(&path)?);
         }
     }
+    add_programs(&mut cpio, project)?;
     cpio.file("init", 0o755, &read(&project.root.join("tests/vm/init"))?);
     cpio.file("run.sh", 0o755, script.as_bytes());
     cpio.file("etc/passwd", 0o644, b"root:x:0:0:root:/root:/bin/sh\n");
@@ -63,44 +60,32 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 }
 
 /// A busybox that needs no library: the machine's own, or the one of the package.
-fn busybox(project: &Project) -> Result<PathBuf> {
-    let own = command::find("busybox");
-    if let Some(own) = own.filter(|path| read(path).is_ok_and(|bytes| is_static(&bytes))) {
+fn busybox(project: &Project) -> Result<Vec<u8>> {
+    let own = command::find("busybox").and_then(|path| read(&path).ok());
+    if let Some(own) = own.filter(|bytes| is_static(bytes)) {
         return Ok(own);
     }
-    let kept = project.cache.join("busybox");
-    if kept.is_file() {
-        return Ok(kept);
-    }
-    eprintln!("fetching busybox-static");
-    let work = project.cache.join(format!("busybox.{}", process::id()));
-    fs::create_dir_all(&work).with_context(|| format!("cannot create {}", work.display()))?;
-    let fetched = fetch_busybox(project, &work, &kept);
-    let _ = fs::remove_dir_all(&work); // a leftover folder does no harm
-    fetched
-        .context("cannot fetch busybox-static: `apt-get install busybox-static` does as well")?;
-    Ok(kept)
+    let kept = programs::get(project, &programs::BUSYBOX)
+        .context("`apt-get install busybox-static` does as well")?;
+    read(kept.first().context("no file")?)
 }
 
-fn fetch_busybox(project: &Project, work: &Path, kept: &Path) -> Result<()> {
-    let archive = Archive::open(&project.cache.join("apt"))?;
-    let listed = || archive.packages(&["busybox-static"], "busybox-static");
-    let mut packages = listed().unwrap_or_default();
-    if packages.is_empty() {
-        archive.refresh()?;
-        packages = listed()?;
-    }
-    let newest: &Package = packages
-        .first()
-        .context("the archive has no busybox-static")?;
-    let deb = archive.download(newest, work)?;
-    archive::extract(&deb, "*/busybox", work)?;
-    let file = ["usr/bin/busybox", "bin/busybox"].map(|file| work.join(file));
-    let file = file
+/// What fixtures run, as far as it could be had.
+fn add_programs(cpio: &mut Cpio, project: &Project) -> Result<()> {
+    programs::for_fixtures(project);
+    let kept = programs::folder(project);
+    let places = programs::FIXTURES
         .iter()
-        .find(|file| file.is_file())
-        .context("the package has no busybox")?;
-    fs::rename(file, kept).with_context(|| format!("cannot keep {}", kept.display()))
+        .flat_map(programs::Wanted::names)
+        .map(|file| (file, "programs"))
+        .chain([("libc.so.6", "lib"), ("ld-linux-x86-64.so.2", "lib64")]);
+    for (file, folder) in places {
+        let path = kept.join(file);
+        if path.is_file() {
+            cpio.file(&format!("{folder}/{file}"), 0o755, &read(&path)?);
+        }
+    }
+    Ok(())
 }
 
 /// Whether a 64-bit ELF file asks for no interpreter.

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use crate::{
     project::Project,
@@ -189,26 +189,11 @@ impl Store {
 fn unpack(archive: &Archive, package: &Package, work: &Path) -> Result<PathBuf> {
     let deb = archive.download(package, work)?;
     archive::extract(&deb, "*/vmlinuz*", work)?;
-    let mut images = Vec::new();
-    files_below(work, &mut images);
-    images.retain(|path| {
+    let image = archive::files_below(work).into_iter().find(|path| {
         path.file_name()
             .is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz"))
     });
-    match images.pop() {
-        Some(image) => Ok(image),
-        None => bail!("{} {} holds no vmlinuz", package.name, package.version),
-    }
-}
-
-fn files_below(dir: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        match entry.file_type() {
-            Ok(kind) if kind.is_dir() => files_below(&entry.path(), found),
-            Ok(kind) if kind.is_file() => found.push(entry.path()),
-            _ => {}
-        }
-    }
+    image.with_context(|| format!("{} {} holds no vmlinuz", package.name, package.version))
 }
 
 /// The newest package of a series that holds a kernel image.

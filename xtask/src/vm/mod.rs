@@ -4,6 +4,7 @@ mod accel;
 mod archive;
 mod initramfs;
 mod kernels;
+mod programs;
 mod qemu;
 mod version;
 
@@ -19,11 +20,11 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-pub(crate) use self::kernels::SERIES;
 use self::{
     kernels::Kernel,
     qemu::{Accel, End, Machine},
 };
+pub(crate) use self::{kernels::SERIES, programs::FOLDER_VARIABLE};
 use crate::{
     cases::{self, Outcome},
     cli::{Arch, BuildArgs, Cgroup, VmArgs},
@@ -71,7 +72,15 @@ pub(crate) fn run(project: &Project, args: &VmArgs) -> Result<ExitCode> {
 /// Fetches ahead of time what booting needs from the network.
 pub(crate) fn prepare(project: &Project) -> Result<()> {
     need_qemu()?;
-    kernels::get(project, &SERIES.each_ref()).map(drop)
+    kernels::get(project, &SERIES.each_ref())?;
+    programs::for_fixtures(project);
+    Ok(())
+}
+
+/// Programs that the fixtures of this machine may run.
+pub(crate) fn programs(project: &Project) -> std::path::PathBuf {
+    programs::for_fixtures(project);
+    programs::folder(project)
 }
 
 fn need_qemu() -> Result<()> {
