@@ -124,7 +124,7 @@ pub(crate) struct VmArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = TIMEOUT_SECONDS)]
     pub(crate) timeout: u64,
     /// Processors of a guest; more than one is a risk under emulation, see vm/qemu.rs
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
     pub(crate) cpus: Option<u8>,
     /// Memory of a guest, in MiB
     #[arg(long, value_name = "MIB", default_value_t = MEMORY_MIB)]

@@ -21,6 +21,8 @@ const INIT_RAN: &str = "oomtrace-vm: init has run";
 const EXIT_STATUS: &str = "oomtrace-vm: exit status ";
 /// Seen to take 4 to 8 s; on a busy machine more.
 const INIT_LIMIT: Duration = Duration::from_secs(75);
+/// The memory of the second NUMA node, soon filled.
+const SMALL_NODE_MIB: u32 = 128;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Accel {
@@ -164,7 +166,8 @@ fn start(machine: &Machine) -> Result<Guard> {
     ])
     .args(["-accel", machine.accel.option(), "-cpu", "max"])
     .args(["-smp", &machine.cpus.to_string()])
-    .args(["-m", &format!("{}M", machine.memory_mib)])
+    .args(["-m", &format!("{}M", machine.memory_mib + SMALL_NODE_MIB)])
+    .args(numa(machine))
     .arg("-kernel")
     .arg(&machine.kernel)
     .arg("-initrd")
@@ -182,6 +185,21 @@ fn start(machine: &Machine) -> Result<Guard> {
     Ok(Guard(
         qemu.spawn().context("cannot start qemu-system-x86_64")?,
     ))
+}
+
+/// Two NUMA nodes: all the processors and the memory that was asked for, and a little of memory.
+fn numa(machine: &Machine) -> Vec<String> {
+    let backend = |id, mib| format!("memory-backend-ram,id={id},size={mib}M");
+    vec![
+        "-object".to_owned(),
+        backend("main", machine.memory_mib),
+        "-object".to_owned(),
+        backend("small", SMALL_NODE_MIB),
+        "-numa".to_owned(),
+        format!("node,nodeid=0,cpus=0-{},memdev=main", machine.cpus - 1),
+        "-numa".to_owned(),
+        "node,nodeid=1,memdev=small".to_owned(),
+    ]
 }
 
 fn read(path: &Path) -> String {
