@@ -46,8 +46,7 @@ impl Differences {
     }
 }
 
-/// What a scenario wants of the death of each victim, beside what the fixture's own report
-/// says of it.
+/// What a scenario wants of a death, beside what the fixture's own report says of it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Death {
     cause: &'static str,
@@ -215,24 +214,30 @@ fn check_oom(wanted: &Death, report: &Report, record: &Value, differences: &mut 
             differences.expect(record, "/oom/constraint", "memcg");
             differences.expect(record, "/oom/limit_cgroup", report.limit_cgroup.as_deref());
             differences.expect(record, "/oom/limit_bytes", report.limit_bytes);
-            let limit = report.limit_bytes.unwrap_or_default();
+            let usage = report.usage_bytes.or(report.limit_bytes);
+            let usage = usage.unwrap_or_default();
             differences.within(
                 record,
                 "/oom/usage_bytes",
-                limit / 100 * 90,
-                limit / 100 * 101,
+                usage / 100 * 90,
+                usage / 100 * 101,
             );
         }
         "global_oom" => {
             differences.expect(record, "/oom/constraint", "none");
             differences.expect(record, "/oom/limit_cgroup", Value::Null);
         }
+        "numa_oom" => differences.expect(record, "/oom/limit_cgroup", Value::Null),
         _ => differences.expect(record, "/oom", Value::Null),
     }
     if let Some(trigger) = &report.trigger {
         differences.expect(record, "/oom/trigger/pid", trigger.pid);
         differences.expect(record, "/oom/trigger/comm", trigger.comm.as_str());
-        differences.expect(record, "/oom/role", "chosen");
+        let role = match wanted.mechanism {
+            "oom_group" => "group",
+            _ => "chosen",
+        };
+        differences.expect(record, "/oom/role", role);
     }
 }
 

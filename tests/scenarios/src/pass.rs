@@ -3,7 +3,7 @@
 use std::{fs, time::Duration};
 
 use anyhow::Result;
-use oomtrace_fixtures::Report;
+use oomtrace_fixtures::{Process, Report};
 use serde_json::Value;
 
 use crate::{
@@ -95,17 +95,31 @@ fn run_scenario(
         return Ok(Outcome::Skipped(reason));
     }
     let differences = match &scenario.expect {
-        Expect::Death(wanted) => {
+        Expect::Deaths { victims, others } => {
             let limit = options.record_limit();
             tracer.wait_for(mark, limit, |records| {
                 report
-                    .victims()
+                    .dead()
                     .all(|victim| death::is_complete(records, victim.pid))
             });
             let slack = Slack {
                 ms: options.slack_ms(),
             };
-            check_deaths(wanted, &report, &tracer.records(mark), slack)
+            let records = tracer.records(mark);
+            let mut differences = check_deaths(victims, report.victims(), &report, &records, slack);
+            if !died_of(&report) {
+                differences.push(format!("the victim ended with {:?}", report.status));
+            }
+            match others {
+                Some(wanted) => {
+                    let others =
+                        check_deaths(wanted, report.others.iter(), &report, &records, slack);
+                    differences.extend(others);
+                }
+                None if report.others.is_empty() => {}
+                None => differences.push("others died, and the row does not say how".to_owned()),
+            }
+            differences
         }
         Expect::NoDeath => {
             quiet.extend(report.victims().map(|victim| victim.pid));
@@ -118,21 +132,20 @@ fn run_scenario(
     Ok(outcome_of(&differences))
 }
 
-/// Exactly one right death for each victim.
-fn check_deaths(
+/// Exactly one such death for each of those that died, and somebody did.
+fn check_deaths<'a>(
     wanted: &check::Death,
+    dead: impl Iterator<Item = &'a Process>,
     report: &Report,
     records: &[Value],
     slack: Slack,
 ) -> Vec<String> {
     let mut all = Vec::new();
-    if report.victim.is_none() {
-        all.push("the fixture names no victim".to_owned());
+    let mut dead = dead.peekable();
+    if dead.peek().is_none() {
+        all.push("the fixture does not name all that died".to_owned());
     }
-    if !died_of(report) {
-        all.push(format!("the victim ended with {:?}", report.status));
-    }
-    for victim in report.victims() {
+    for victim in dead {
         let mut differences = Differences::default();
         let one = death::the_one(records, victim.pid, &mut differences);
         all.extend(differences.into_list());

@@ -9,6 +9,7 @@ mod oom;
 mod quiet;
 mod status;
 mod stop;
+mod supervisor;
 
 use crate::check::Death;
 
@@ -20,8 +21,11 @@ pub(crate) struct Scenario {
 }
 
 pub(crate) enum Expect {
-    /// One such death for each victim of the fixture.
-    Death(Death),
+    /// One such death for each victim of the fixture, and for each of its others, if it has any.
+    Deaths {
+        victims: Death,
+        others: Option<Death>,
+    },
     /// Nothing to report.
     NoDeath,
 }
@@ -33,8 +37,19 @@ impl Scenario {
             name,
             fixture: name,
             args: &[],
-            expect: Expect::Death(death),
+            expect: Expect::Deaths {
+                victims: death,
+                others: None,
+            },
         }
+    }
+
+    /// And this death of each that died with the victims, in another way than they.
+    const fn others(mut self, death: Death) -> Self {
+        if let Expect::Deaths { others, .. } = &mut self.expect {
+            *others = Some(death);
+        }
+        self
     }
 
     /// The fixture of the same name, without arguments, and nothing to report.
@@ -59,6 +74,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Scenario> {
     [
         manual::SCENARIOS,
         stop::SCENARIOS,
+        supervisor::SCENARIOS,
         app::SCENARIOS,
         kernel::SCENARIOS,
         status::SCENARIOS,
