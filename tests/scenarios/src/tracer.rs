@@ -38,6 +38,13 @@ impl Tracer {
         Self::start_as(&mut command)
     }
 
+    /// With the best hooks, and further options.
+    pub(crate) fn start_with(options: &Options, args: &[&str]) -> Result<Start> {
+        let mut command = Command::new(&options.tracer);
+        command.args(["run", "--output", "json"]).args(args);
+        Self::start_as(&mut command)
+    }
+
     fn start_as(command: &mut Command) -> Result<Start> {
         let program = Program::start_logged(command, |line| {
             say(format_args!("[oomtrace] {line}"));

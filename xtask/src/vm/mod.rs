@@ -6,6 +6,7 @@ mod initramfs;
 mod kernels;
 mod programs;
 mod qemu;
+mod sysrq;
 mod version;
 
 use std::{
@@ -148,7 +149,8 @@ pub(crate) fn scenarios(project: &Project, args: &VmArgs, binaries: &Path) -> Re
     let total = Mutex::new(Outcome::default());
     let work = || {
         while let Some(guest) = next() {
-            let outcome = guest_outcome(project, args, &guest, &initramfs, accel);
+            let machine = machine(project, args, &guest, &initramfs, accel);
+            let outcome = guest_outcome(args, &guest, machine);
             total
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
@@ -196,7 +198,7 @@ fn script(args: &VmArgs) -> String {
     if args.require_hooks {
         line.push_str(" --require-hooks");
     }
-    for only in &args.only {
+    for only in args.only.iter().filter(|name| !is_own(name)) {
         line.push_str(" --only ");
         line.push_str(&quoted(only));
     }
@@ -211,44 +213,66 @@ fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-/// Runs one guest to its end and judges it. What goes wrong is an outcome too: the others go on.
-fn guest_outcome(
+fn machine(
     project: &Project,
     args: &VmArgs,
     guest: &Guest,
     initramfs: &Path,
     accel: Accel,
-) -> Outcome {
-    let name = guest.name();
-    let logs = project.logs("vm").join(guest.folder());
+) -> Machine {
     let mut machine = Machine::new(
         guest.kernel.image.clone(),
         initramfs.to_path_buf(),
         accel,
-        logs,
+        project.logs("vm").join(guest.folder()),
     );
     machine.memory_mib = args.memory;
     machine.cpus = args.cpus.unwrap_or(machine.cpus);
     machine.limit = Duration::from_secs(args.timeout);
     machine.append = format!("oomtrace.cgroup={}", guest.cgroup);
-    if args.save.is_some() {
-        machine.append.push_str(" oomtrace.save");
-    }
     if guest.kernel.series.name == STORMS {
         machine.append.push_str(" oomtrace.storms");
     }
+    machine
+}
+
+/// Runs all that is wanted of one guest. What goes wrong is an outcome too: the others go on.
+fn guest_outcome(args: &VmArgs, guest: &Guest, machine: Machine) -> Outcome {
     let started = Instant::now();
-    let outcome = match boot(&machine, &name) {
-        Ok(end) => judge(&machine, &name, end, args.sh.is_some()),
-        Err(error) => Outcome::fail(&name, format!("{error:#}"), Some(&machine.results())),
-    };
+    let mut outcome = Outcome::default();
+    if args.sh.is_some() || args.only.is_empty() || args.only.iter().any(|name| !is_own(name)) {
+        outcome.absorb(script_outcome(args, guest, machine.clone()));
+    }
+    if args.sh.is_none() && (args.only.is_empty() || args.only.iter().any(|name| is_own(name))) {
+        let mut machine = machine;
+        machine.logs.push(sysrq::NAME);
+        outcome.absorb(sysrq::outcome(machine, guest));
+    }
     eprintln!(
-        "{name} ({}): {} in {:.0} s",
+        "{} ({}): {} in {:.0} s",
+        guest.name(),
         guest.kernel.version,
         outcome.tally(),
         started.elapsed().as_secs_f32()
     );
-    let mut outcome = outcome;
+    outcome
+}
+
+/// Whether a case has a boot of its own.
+fn is_own(case: &str) -> bool {
+    case == sysrq::NAME
+}
+
+/// Runs the script in a guest and judges what came out.
+fn script_outcome(args: &VmArgs, guest: &Guest, mut machine: Machine) -> Outcome {
+    let name = guest.name();
+    if args.save.is_some() {
+        machine.append.push_str(" oomtrace.save");
+    }
+    let mut outcome = match boot(&machine, &name) {
+        Ok(end) => judge(&machine, &name, end, args.sh.is_some()),
+        Err(error) => Outcome::fail(&name, format!("{error:#}"), Some(&machine.results())),
+    };
     if let Some(dir) = &args.save {
         if let Err(error) = unpack(&machine.saved(), &dir.join(guest.folder())) {
             let what = format!("{name} saved files");
@@ -276,8 +300,7 @@ fn boot(machine: &Machine, name: &str) -> Result<End> {
 
 fn judge(machine: &Machine, name: &str, end: End, is_command: bool) -> Outcome {
     let log = machine.results();
-    let printed = fs::read(&log).unwrap_or_default();
-    let printed = String::from_utf8_lossy(&printed);
+    let printed = machine.printed();
     let status = match end {
         End::Finished { status } => status,
         End::BeforeInit(why) => {

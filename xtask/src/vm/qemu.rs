@@ -70,6 +70,8 @@ pub(crate) struct Machine {
     pub(crate) logs: PathBuf,
     pub(crate) limit: Duration,
     pub(crate) init_limit: Duration,
+    /// Told by what the guest has printed, for one that nobody is left to end.
+    pub(crate) done: fn(&str) -> bool,
 }
 
 impl Machine {
@@ -84,6 +86,7 @@ impl Machine {
             logs,
             limit: Duration::from_secs(240),
             init_limit: INIT_LIMIT,
+            done: |_| false,
         }
     }
 
@@ -93,6 +96,11 @@ impl Machine {
 
     pub(crate) fn results(&self) -> PathBuf {
         self.logs.join("results.log")
+    }
+
+    /// What came over the second serial line.
+    pub(crate) fn printed(&self) -> String {
+        read(&self.results())
     }
 
     /// The files that the guest sent out: a tar archive, or nothing.
@@ -124,7 +132,7 @@ pub(crate) fn boot(machine: &Machine) -> Result<End> {
     loop {
         // First whether it lives, then what it wrote: so the last words are always read.
         let exited = qemu.0.try_wait().context("cannot wait for QEMU")?;
-        let printed = read(&machine.results());
+        let printed = machine.printed();
         init_ran = init_ran || printed.contains(INIT_RAN);
         if let Some(code) = exited {
             let said = || last_words(machine);
@@ -133,6 +141,9 @@ pub(crate) fn boot(machine: &Machine) -> Result<End> {
                 None if init_ran => End::Broken(format!("the guest died ({code}): {}", said())),
                 None => End::BeforeInit(format!("it died ({code}): {}", said())),
             });
+        }
+        if (machine.done)(&printed) {
+            return Ok(End::Finished { status: 0 });
         }
         let elapsed = started.elapsed();
         if !init_ran && elapsed > machine.init_limit.min(machine.limit) {
