@@ -396,7 +396,7 @@ mod tests {
     #[test]
     fn an_oom_is_held_against_the_limit() {
         let wanted = Death::of("cgroup_oom", "oom_killer").actor("kernel");
-        let report = Report {
+        let mut report = Report {
             sender: None,
             trigger: Some(process(7, "fx-worker")),
             limit_cgroup: Some("/a".into()),
@@ -414,5 +414,14 @@ mod tests {
             record["oom"]["usage_bytes"] = json!(usage);
             assert_eq!(differences(&wanted, &report, &record).len(), 1);
         }
+        // The fixture has measured it: the limit was lowered.
+        report.usage_bytes = Some(2000);
+        record["oom"]["usage_bytes"] = json!(2000);
+        assert_eq!(differences(&wanted, &report, &record), Vec::<String>::new());
+        let group = Death::of("cgroup_oom", "oom_group").actor("kernel");
+        record["mechanism"] = json!("oom_group");
+        assert_eq!(differences(&group, &report, &record).len(), 1);
+        record["oom"]["role"] = json!("group");
+        assert_eq!(differences(&group, &report, &record), Vec::<String>::new());
     }
 }
