@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use oomtrace_fixtures::Link;
 use serde_json::Value;
 
 use crate::check::Differences;
@@ -124,6 +125,29 @@ pub(crate) fn keeps_contract(death: &Value, differences: &mut Differences) {
     }
 }
 
+/// Deaths that name another as the one that led to them than the fixture does.
+pub(crate) fn links(records: &[Value], links: &[Link]) -> Vec<String> {
+    let last = |pid| of(records, pid).last().copied();
+    let mut differences = Vec::new();
+    for link in links {
+        let id = match link.caused_by {
+            Some(pid) => last(pid).map(|cause| &cause["id"]),
+            None => Some(&Value::Null),
+        };
+        let (Some(death), Some(wanted)) = (last(link.pid), id) else {
+            differences.push(format!("not every death of {link:?} arrived"));
+            continue;
+        };
+        if death["caused_by"] != *wanted {
+            differences.push(format!(
+                "pid {}: caused_by is {}, not {wanted}",
+                link.pid, death["caused_by"],
+            ));
+        }
+    }
+    differences
+}
+
 /// Ids that two victims share.
 pub(crate) fn shared_ids(records: &[Value]) -> Vec<String> {
     let mut victims = BTreeMap::new();
@@ -178,6 +202,19 @@ mod tests {
     fn a_death_without_an_end_differs() {
         let records = [death(7, "a", 1, false)];
         assert_eq!(differences_of(&records, 7).len(), 1);
+    }
+
+    #[test]
+    fn a_link_leads_to_one_death_or_to_none() {
+        let mut records = [death(7, "a", 1, true), death(8, "b", 1, true)];
+        records[0]["caused_by"] = json!("b");
+        let differences = |pid, caused_by| links(&records, &[Link { pid, caused_by }]).len();
+        assert_eq!(differences(7, Some(8)), 0);
+        assert_eq!(differences(8, None), 0);
+        assert_eq!(differences(7, None), 1);
+        assert_eq!(differences(8, Some(7)), 1);
+        assert_eq!(differences(7, Some(9)), 1);
+        assert_eq!(differences(9, None), 1);
     }
 
     #[test]

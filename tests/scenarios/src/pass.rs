@@ -150,10 +150,15 @@ fn check_deaths<'a>(
         let one = death::the_one(records, victim.pid, &mut differences);
         all.extend(differences.into_list());
         match one {
-            Some(record) => all.extend(check::death(wanted, report, victim, record, slack)),
+            Some(record) => {
+                let first = death::of(records, victim.pid).first().copied();
+                all.extend(check::first_revision(wanted, first.unwrap_or(record)));
+                all.extend(check::death(wanted, report, victim, record, slack));
+            }
             None => all.push(format!("no death of pid {} arrived", victim.pid)),
         }
     }
+    all.extend(death::links(records, &report.links));
     all
 }
 
