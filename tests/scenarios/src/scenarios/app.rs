@@ -4,10 +4,10 @@ use super::Scenario;
 use crate::check::Death;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    Scenario::death(
-        "app-kill",
-        Death::of("app_kill", "kill").actor("application"),
-    ),
+    Scenario::death("app-kill", BY_KILL),
+    Scenario::death("peer-kill", BY_KILL),
+    Scenario::death("child-kills-parent", BY_KILL),
+    Scenario::death("group-kill", BY_KILL),
     Scenario::death(
         "thread-kill",
         Death::of("app_kill", "tgkill").actor("application"),
@@ -20,6 +20,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         "cgroup-kill",
         Death::of("app_kill", "cgroup_kill").actor("application"),
     ),
-    Scenario::death("many", Death::of("app_kill", "kill").actor("application"))
-        .by("many", &["--count", "20"]),
+    Scenario::death("many", BY_KILL).by("many", &["--count", "20"]),
 ];
+
+const BY_KILL: Death = Death::of("app_kill", "kill").actor("application");
