@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
 
 use super::{Case, lacks};
 use crate::{
@@ -27,6 +28,10 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "run-interrupted",
         run: interrupted,
+    },
+    Case {
+        name: "run-stop-window",
+        run: stop_window,
     },
     Case {
         name: "run-unprivileged",
@@ -83,6 +88,35 @@ fn interrupted(options: &Options) -> Result<Vec<String>> {
     for victim in report.victims() {
         if death::of(&finished.records, victim.pid).is_empty() {
             problems.push(format!("the death of pid {} was not written", victim.pid));
+        }
+    }
+    Ok(problems)
+}
+
+/// A request to stop counts as long as the window says, and no longer.
+fn stop_window(options: &Options) -> Result<Vec<String>> {
+    let mut problems = Vec::new();
+    for (window, cause, has_stop) in [("1s", "app_kill", false), ("1m", "stop_timeout", true)] {
+        let tracer = match Tracer::start_with(options, &["--stop-window", window])? {
+            Start::Running(tracer, _) => tracer,
+            Start::Lacking(reason) => bail!("the tracer cannot run here: {reason}"),
+        };
+        let report = fixture::run(options, "stop-timeout-ignored", &["--grace-ms", "2000"])?;
+        let all_written = |records: &[Value]| {
+            let mut victims = report.victims();
+            victims.all(|victim| death::is_complete(records, victim.pid))
+        };
+        tracer.wait_for(0, options.record_limit(), all_written);
+        tracer.signal(libc::SIGINT);
+        let finished = tracer.wait(options.program_limit())?;
+        problems.extend(finished.problems());
+        for victim in report.victims() {
+            match death::of(&finished.records, victim.pid).last() {
+                Some(death) if death["cause"] == cause && death["stop"].is_object() == has_stop => {
+                }
+                Some(death) => problems.push(format!("with a window of {window}: {death}")),
+                None => problems.push(format!("the death of pid {} was not written", victim.pid)),
+            }
         }
     }
     Ok(problems)
