@@ -88,7 +88,12 @@ impl Tree {
                 .env("SHELL", &account.shell);
         }
         let score = shield.before().and_then(|score| CString::new(score).ok());
+        let nice = shield.nice_before();
         let before_exec = move || {
+            if let Some(nice) = nice {
+                // SAFETY: no pointers are passed. To lower a priority is always allowed.
+                unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) };
+            }
             if let Some(score) = &score {
                 restore_score(score);
             }

@@ -39,7 +39,7 @@ pub(crate) const CASES: &[Case] = &[
 /// Signal masks, capabilities, the OOM killer's score and open files.
 fn same_as_without(options: &Options) -> Result<Vec<String>> {
     const STATE: &str = "grep -E '^(Sig(Blk|Ign|Cgt)|Cap|Groups|NoNewPrivs|Seccomp):' /proc/self/status; \
-                         cat /proc/self/oom_score_adj; ls /proc/self/fd; ulimit -n; pwd; umask";
+                         cat /proc/self/oom_score_adj; ls /proc/self/fd; ulimit -n; nice; pwd; umask";
     let argv = ["sh", "-c", STATE];
     let mut alone = Command::new("sh");
     alone.args(["-c", STATE]);
