@@ -7,7 +7,8 @@ use anyhow::{Context as _, Result, bail};
 pub(crate) const USAGE: &str = "\
 usage: oomtrace-scenarios --tracer PATH --fixture PATH [--hooks TIER[,TIER…]]…
                           [--require-hooks] [--only NAME]… [--record DIR] | --list
-TIER is auto (the default), fentry, kprobe or tracepoint; each is a full pass.
+TIER is auto (the default), fentry, kprobe or tracepoint. The first is a full pass, the others
+run what the hook on the OOM killer has to do with, or what --only names.
 --require-hooks makes a failure of a tier that this kernel does not give.
 --record keeps each pass' event stream in DIR.";
 

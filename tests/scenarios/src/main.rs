@@ -54,8 +54,12 @@ fn run_all(options: &Options) -> ExitCode {
     let wanted: Vec<_> = scenarios::all()
         .filter(|scenario| options.wants(scenario.name))
         .collect();
-    if !wanted.is_empty() {
-        for hooks in &options.hooks {
+    for (pass, hooks) in options.hooks.iter().enumerate() {
+        let mut wanted = wanted.clone();
+        if pass > 0 && options.only.is_empty() {
+            wanted.retain(|scenario| scenario.depends_on_hooks());
+        }
+        if !wanted.is_empty() {
             pass::run(options, hooks, &wanted, &mut tally);
         }
     }

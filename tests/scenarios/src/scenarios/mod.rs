@@ -62,6 +62,14 @@ impl Scenario {
         }
     }
 
+    /// Whether the hook on the OOM killer has to do with it: everything else is the same
+    /// programs on the same tracepoints in every tier.
+    pub(crate) fn depends_on_hooks(&self) -> bool {
+        oom::SCENARIOS
+            .iter()
+            .any(|scenario| scenario.name == self.name)
+    }
+
     /// Another fixture than the one of the same name, or arguments.
     const fn by(mut self, fixture: &'static str, args: &'static [&'static str]) -> Self {
         self.fixture = fixture;
