@@ -48,9 +48,9 @@ pub(crate) fn of(records: &[Value], pid: i32) -> Vec<&Value> {
         .collect()
 }
 
-/// Whether the last word about a victim is there.
-pub(crate) fn is_complete(records: &[Value], pid: i32) -> bool {
-    of(records, pid)
+/// Whether the last word about a victim is among its deaths.
+pub(crate) fn is_complete(deaths: &[&Value]) -> bool {
+    deaths
         .iter()
         .any(|death| death["final"] == true && death["outcome"].is_object())
 }
@@ -58,16 +58,14 @@ pub(crate) fn is_complete(records: &[Value], pid: i32) -> bool {
 /// The last revision of the one death of a victim; tells when there are more deaths,
 /// or revisions that do not follow each other.
 pub(crate) fn the_one<'a>(
-    records: &'a [Value],
-    pid: i32,
+    deaths: &[&'a Value],
     differences: &mut Differences,
 ) -> Option<&'a Value> {
-    let deaths = of(records, pid);
     let last = *deaths.last()?;
     if let Some(other) = deaths.iter().find(|death| death["id"] != last["id"]) {
         differences.add(format!(
-            "pid {pid} died twice: ids {} and {}",
-            other["id"], last["id"],
+            "pid {} died twice: ids {} and {}",
+            last["victim"]["pid"], other["id"], last["id"],
         ));
     }
     for pair in deaths.windows(2) {
@@ -154,8 +152,9 @@ pub(crate) fn shared_ids(records: &[Value]) -> Vec<String> {
     let mut shared = Vec::new();
     for death in records.iter().filter(|record| record["type"] == "death") {
         let id = death["id"].as_str().unwrap_or_default();
-        let pid = &death["victim"]["pid"];
-        if *victims.entry(id).or_insert(pid) != pid {
+        // Two may have one pid, one after the other.
+        let victim = (&death["victim"]["pid"], &death["victim"]["comm"]);
+        if *victims.entry(id).or_insert(victim) != victim {
             shared.push(format!("two victims share the id {id}"));
         }
     }
@@ -175,7 +174,7 @@ mod tests {
 
     fn differences_of(records: &[Value], pid: i32) -> Vec<String> {
         let mut differences = Differences::default();
-        the_one(records, pid, &mut differences);
+        the_one(&of(records, pid), &mut differences);
         differences.into_list()
     }
 
@@ -187,8 +186,8 @@ mod tests {
             death(7, "a", 2, true),
         ];
         assert_eq!(differences_of(&records, 7), Vec::<String>::new());
-        assert!(is_complete(&records, 7));
-        assert!(!is_complete(&records[..2], 7));
+        assert!(is_complete(&of(&records, 7)));
+        assert!(!is_complete(&of(&records[..2], 7)));
         assert_eq!(shared_ids(&records), Vec::<String>::new());
     }
 
@@ -219,7 +218,11 @@ mod tests {
 
     #[test]
     fn an_id_belongs_to_one_victim() {
-        let records = [death(7, "a", 1, true), death(8, "a", 1, true)];
+        let mut records = [death(7, "a", 1, true), death(8, "a", 1, true)];
         assert_eq!(shared_ids(&records), ["two victims share the id a"]);
+        records[1]["victim"] = json!({"pid": 7, "comm": "x"});
+        assert_eq!(shared_ids(&records), ["two victims share the id a"]);
+        records[1]["id"] = json!("b");
+        assert_eq!(shared_ids(&records), Vec::<String>::new());
     }
 }

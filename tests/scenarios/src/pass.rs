@@ -96,32 +96,12 @@ fn run_scenario(
     }
     let differences = match &scenario.expect {
         Expect::Deaths { victims, others } => {
-            let limit = options.record_limit();
-            tracer.wait_for(mark, limit, |records| {
-                report
-                    .dead()
-                    .all(|victim| death::is_complete(records, victim.pid))
-            });
-            let slack = Slack {
-                ms: options.slack_ms(),
-            };
-            let records = tracer.records(mark);
-            let mut differences = check_deaths(victims, report.victims(), &report, &records, slack);
-            if !died_of(&report) {
-                differences.push(format!("the victim ended with {:?}", report.status));
-            }
-            match others {
-                Some(wanted) => {
-                    let others =
-                        check_deaths(wanted, report.others.iter(), &report, &records, slack);
-                    differences.extend(others);
-                }
-                None if report.others.is_empty() => {}
-                None => differences.push("others died, and the row does not say how".to_owned()),
-            }
-            differences
+            check_all(options, tracer, mark, (victims, others.as_ref()), &report)
         }
-        Expect::NoDeath => {
+        Expect::DeathIfKilled(victims) if was_killed(&report) => {
+            check_all(options, tracer, mark, (victims, None), &report)
+        }
+        Expect::DeathIfKilled(_) | Expect::NoDeath => {
             quiet.extend(report.victims().map(|victim| victim.pid));
             check_silence(options, tracer, &report, mark)?
         }
@@ -130,6 +110,47 @@ fn run_scenario(
         explain(&report, &tracer.records(mark), &differences);
     }
     Ok(outcome_of(&differences))
+}
+
+/// The deaths of the victims, and those of the others, if the row has any.
+fn check_all(
+    options: &Options,
+    tracer: &Tracer,
+    mark: usize,
+    (victims, others): (&check::Death, Option<&check::Death>),
+    report: &Report,
+) -> Vec<String> {
+    tracer.wait_for(mark, options.record_limit(), |records| {
+        report
+            .dead()
+            .all(|victim| death::is_complete(&deaths_of(report, victim, records)))
+    });
+    let slack = Slack {
+        ms: options.slack_ms(),
+    };
+    let records = tracer.records(mark);
+    let mut differences = check_deaths(victims, report.victims(), report, &records, slack);
+    if !died_of(report) {
+        differences.push(format!("the victim ended with {:?}", report.status));
+    }
+    match others {
+        Some(wanted) => {
+            let others = check_deaths(wanted, report.others.iter(), report, &records, slack);
+            differences.extend(others);
+        }
+        None if report.others.is_empty() => {}
+        None => differences.push("others died, and the row does not say how".to_owned()),
+    }
+    differences
+}
+
+/// The deaths of one that died: by its pid, and by its comm too where two share a pid.
+fn deaths_of<'a>(report: &Report, dead: &Process, records: &'a [Value]) -> Vec<&'a Value> {
+    let sharing = |other: &&Process| other.pid == dead.pid;
+    let is_shared = report.dead().filter(sharing).count() > 1;
+    let mut deaths = death::of(records, dead.pid);
+    deaths.retain(|death| !is_shared || death["victim"]["comm"] == dead.comm);
+    deaths
 }
 
 /// Exactly one such death for each of those that died, and somebody did.
@@ -147,11 +168,12 @@ fn check_deaths<'a>(
     }
     for victim in dead {
         let mut differences = Differences::default();
-        let one = death::the_one(records, victim.pid, &mut differences);
+        let deaths = deaths_of(report, victim, records);
+        let one = death::the_one(&deaths, &mut differences);
         all.extend(differences.into_list());
         match one {
             Some(record) => {
-                let first = death::of(records, victim.pid).first().copied();
+                let first = deaths.first().copied();
                 all.extend(check::first_revision(wanted, first.unwrap_or(record)));
                 all.extend(check::death(wanted, report, victim, record, slack));
             }
@@ -160,6 +182,13 @@ fn check_deaths<'a>(
     }
     all.extend(death::links(records, &report.links));
     all
+}
+
+/// Whether the victim ended in a way that is always reported.
+fn was_killed(report: &Report) -> bool {
+    report
+        .status
+        .is_some_and(|status| status.signal == Some(libc::SIGKILL) || status.code == Some(137))
 }
 
 /// Whether the victim ended as the fixture was made for: by the signal that it sent,
@@ -186,9 +215,12 @@ fn check_silence(
     let arrived = tracer.wait_for(mark, options.record_limit(), |records| {
         sentinel
             .victims()
-            .all(|victim| death::is_complete(records, victim.pid))
+            .all(|victim| death::is_complete(&death::of(records, victim.pid)))
     });
     let mut differences = Vec::new();
+    if was_killed(report) {
+        differences.push(format!("the victim ended with {:?}", report.status));
+    }
     if !arrived {
         differences.push("the death of the process killed next did not arrive".to_owned());
     }
@@ -268,5 +300,41 @@ mod tests {
         assert!(died_of(&report));
         report.status = None;
         assert!(!died_of(&report));
+    }
+
+    #[test]
+    fn some_ends_are_always_reported() {
+        let mut report = Report::new("x");
+        assert!(!was_killed(&report));
+        for (signal, code, killed) in [
+            (Some(9), None, true),
+            (None, Some(137), true),
+            (Some(11), None, false),
+            (None, Some(3), false),
+        ] {
+            report.status = Some(Status { signal, code });
+            assert_eq!(was_killed(&report), killed);
+        }
+    }
+
+    #[test]
+    fn who_shares_a_pid_differs_by_comm() {
+        let process = |comm: &str| Process {
+            pid: 7,
+            comm: comm.into(),
+            argv: None,
+        };
+        let death = |comm: &str| json!({"type": "death", "victim": {"pid": 7, "comm": comm}});
+        let records = [death("fx-one"), death("fx-two")];
+        let mut report = Report {
+            victim: Some(process("fx-two")),
+            ..Report::new("x")
+        };
+        assert_eq!(deaths_of(&report, &process("fx-two"), &records).len(), 2);
+        report.others.push(process("fx-one"));
+        assert_eq!(
+            deaths_of(&report, &process("fx-two"), &records),
+            [&records[1]]
+        );
     }
 }

@@ -104,7 +104,7 @@ fn stop_window(options: &Options) -> Result<Vec<String>> {
         let report = fixture::run(options, "stop-timeout-ignored", &["--grace-ms", "2000"])?;
         let all_written = |records: &[Value]| {
             let mut victims = report.victims();
-            victims.all(|victim| death::is_complete(records, victim.pid))
+            victims.all(|victim| death::is_complete(&death::of(records, victim.pid)))
         };
         tracer.wait_for(0, options.record_limit(), all_written);
         tracer.signal(libc::SIGINT);

@@ -1,26 +1,42 @@
 //! Another process of the application.
 
 use super::Scenario;
-use crate::check::Death;
+use crate::check::{Death, Is};
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    Scenario::death("app-kill", BY_KILL),
-    Scenario::death("peer-kill", BY_KILL),
-    Scenario::death("child-kills-parent", BY_KILL),
-    Scenario::death("group-kill", BY_KILL),
+    Scenario::death("app-kill", by("kill")),
+    Scenario::death("peer-kill", by("kill")),
+    Scenario::death("child-kills-parent", by("kill")),
+    Scenario::death("group-kill", by("kill")),
+    Scenario::death("tgkill", by("tgkill")),
+    Scenario::death("tkill", by("tkill")),
+    Scenario::death("thread-kill", by("tgkill")),
+    Scenario::death("rt-sigqueueinfo", by("rt_sigqueueinfo")),
+    Scenario::death("rt-tgsigqueueinfo", by("rt_sigqueueinfo")),
+    Scenario::death("pidfd-kill", by("pidfd_send_signal")),
+    Scenario::death("cgroup-kill", by("cgroup_kill")),
+    Scenario::death("ptrace-kill", by("ptrace")),
+    Scenario::death("sender-thread", by("kill")),
     Scenario::death(
-        "thread-kill",
-        Death::of("app_kill", "tgkill").actor("application"),
+        "leader-exited",
+        by("kill").fields(&[
+            ("/victim/exe", Is::There),
+            ("/victim/argv", Is::There),
+            ("/victim/memory", Is::There),
+        ]),
     ),
+    Scenario::death("first-killer", by("kill").evidence(&["other_sigkill"])),
     Scenario::death(
-        "pidfd-kill",
-        Death::of("app_kill", "pidfd_send_signal").actor("application"),
-    ),
-    Scenario::death(
-        "cgroup-kill",
-        Death::of("app_kill", "cgroup_kill").actor("application"),
-    ),
-    Scenario::death("many", BY_KILL).by("many", &["--count", "20"]),
+        "pid-reuse",
+        by("kill").fields(&[("/sender/comm", Is::Text("fx-kills-one"))]),
+    )
+    .others(by("tgkill").fields(&[("/sender/comm", Is::Text("fx-kills-two"))])),
+    Scenario::death("exit-race", by("kill")),
+    Scenario::death("core-dump-cut", by("kill").evidence(&["dumping_core"])),
+    Scenario::death_if_killed("exiting-kill-alone", by("kill")).by("exiting-kill", &["--alone"]),
+    Scenario::death("many", by("kill")).by("many", &["--count", "20"]),
 ];
 
-const BY_KILL: Death = Death::of("app_kill", "kill").actor("application");
+const fn by(mechanism: &'static str) -> Death {
+    Death::of("app_kill", mechanism).actor("application")
+}

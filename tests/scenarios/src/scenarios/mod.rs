@@ -26,22 +26,31 @@ pub(crate) enum Expect {
         victims: Death,
         others: Option<Death>,
     },
+    /// Such a death of each victim if their status is one that is always reported, else
+    /// nothing: the kernel decides which.
+    DeathIfKilled(Death),
     /// Nothing to report.
     NoDeath,
 }
 
 impl Scenario {
-    /// The fixture of the same name, without arguments, and such a death of each victim.
-    const fn death(name: &'static str, death: Death) -> Self {
+    /// The fixture of the same name, without arguments.
+    const fn new(name: &'static str, expect: Expect) -> Self {
         Self {
             name,
             fixture: name,
             args: &[],
-            expect: Expect::Deaths {
-                victims: death,
-                others: None,
-            },
+            expect,
         }
+    }
+
+    /// Such a death of each victim.
+    const fn death(name: &'static str, death: Death) -> Self {
+        let expect = Expect::Deaths {
+            victims: death,
+            others: None,
+        };
+        Self::new(name, expect)
     }
 
     /// And this death of each that died with the victims, in another way than they.
@@ -52,14 +61,12 @@ impl Scenario {
         self
     }
 
-    /// The fixture of the same name, without arguments, and nothing to report.
+    const fn death_if_killed(name: &'static str, death: Death) -> Self {
+        Self::new(name, Expect::DeathIfKilled(death))
+    }
+
     const fn no_death(name: &'static str) -> Self {
-        Self {
-            name,
-            fixture: name,
-            args: &[],
-            expect: Expect::NoDeath,
-        }
+        Self::new(name, Expect::NoDeath)
     }
 
     /// Whether the hook on the OOM killer has to do with it: everything else is the same

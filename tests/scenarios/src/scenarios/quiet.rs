@@ -4,5 +4,7 @@ use super::Scenario;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario::no_death("zombie-kill"),
+    Scenario::no_death("exiting-kill"),
+    Scenario::no_death("init-ignores"),
     Scenario::no_death("term-exit"),
 ];
