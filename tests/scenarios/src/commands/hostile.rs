@@ -121,8 +121,8 @@ fn check_json(json: &[u8], victims: &[i32], problems: &mut Vec<String>) -> Vec<V
     }
     for pid in victims {
         let of = death::of(&records, *pid);
-        if of.len() != 1 {
-            problems.push(format!("{} deaths of pid {pid}, not one", of.len()));
+        if of.is_empty() || of.iter().any(|death| death["id"] != of[0]["id"]) {
+            problems.push(format!("not one death of pid {pid}: {of:?}"));
         }
     }
     records.retain(|record| record["type"] == "death");

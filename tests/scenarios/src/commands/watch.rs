@@ -19,7 +19,7 @@ use super::Skipped;
 use crate::{cli::Options, fixture, output::say, run::Program};
 
 /// A storm may take so long, on an emulated processor too.
-pub(super) const STORM_LIMIT: Duration = Duration::from_secs(300);
+pub(super) const STORM_LIMIT: Duration = Duration::from_secs(600);
 
 /// What is kept of a record.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
