@@ -4,17 +4,22 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use oomtrace::event::{
-    Event,
-    decode::{DecodeError, Decoder},
-    entry::{Entry, Tick},
-    recording::{Reader, Writer},
+use oomtrace::{
+    event::{
+        Event,
+        decode::{DecodeError, Decoder},
+        entry::{Entry, Tick},
+        recording::{Reader, Writer},
+    },
+    provenance::Output,
+    sinks::{Sink as _, pretty::Pretty},
 };
 use oomtrace_common::wire::{self, RecordHeader, kind};
 use proptest::{collection::vec, prelude::*, sample};
 
 use crate::support::{
     cases, engine,
+    make::lost,
     recordings::{self, ALL},
 };
 
@@ -226,6 +231,34 @@ fn no_altered_byte_of_a_recording_makes_it_panic() {
         }
         altered[at] = was;
     }
+}
+
+/// A recording may be anybody's.
+#[test]
+fn what_a_recording_says_of_its_tracer_does_not_move_the_cursor() {
+    const EVIL: &str = "\x1b[2J\n\u{202e}";
+    let mut engine = engine();
+    let mut out = Vec::new();
+    for mut event in recordings::named("6.12-v2-fentry").events[..2].to_vec() {
+        match &mut event {
+            Event::Session(session) => EVIL.clone_into(&mut session.version),
+            Event::Attached(attached) => EVIL.clone_into(&mut attached.oom_hook),
+            _ => {}
+        }
+        engine.handle(event, &mut out);
+    }
+    engine.handle(lost(EVIL, 1, 1, 2), &mut out);
+    let mut text = Vec::new();
+    let mut pretty = Pretty::new(&mut text, false);
+    for output in out {
+        if let Output::Record(record) = output {
+            pretty.write(&record).unwrap();
+        }
+    }
+    drop(pretty);
+    let text = String::from_utf8(text).unwrap();
+    assert_eq!(text.lines().count(), 2, "{text}");
+    assert!(!text.contains(['\x1b', '\u{202e}']), "{text:?}");
 }
 
 proptest! {
