@@ -58,7 +58,8 @@ fuzz_target!(|record: &[u8]| {
         Ok(Some(Event::Sigkill(kill))) => {
             process(&kill.sender);
             process(&kill.victim);
-            kill.stops.iter().for_each(|stop| process(&stop.sender));
+            // Of a stop request's sender the executable's name is kept, not its path.
+            kill.stops.iter().for_each(|stop| names(&stop.sender));
             assert!(kill.stack.is_none_or(|stack| !stack.is_empty()));
         }
         Ok(Some(Event::Exit(exit))) => process(&exit.victim),
@@ -67,16 +68,34 @@ fuzz_target!(|record: &[u8]| {
 });
 
 fn process(process: &Process) {
-    let ancestors = process.ancestry.iter().map(|ancestor| &ancestor.comm);
-    for name in process.comm.iter().chain(&process.tty).chain(ancestors) {
-        assert!(!name.contains('\0'));
-    }
+    names(process);
     let paths = [
         &process.exe,
         &process.memory_cgroup,
         &process.unified_cgroup,
     ];
-    for path in paths.into_iter().flatten() {
-        assert!(path.starts_with('/') && !path.contains('\0'));
-    }
+    assert!(
+        paths
+            .into_iter()
+            .flatten()
+            .all(|path| path.starts_with('/'))
+    );
+}
+
+fn names(process: &Process) {
+    let Process {
+        comm,
+        tty,
+        exe,
+        memory_cgroup,
+        unified_cgroup,
+        ..
+    } = process;
+    let ancestors = process.ancestry.iter();
+    let mut names = [comm, tty, exe, memory_cgroup, unified_cgroup]
+        .into_iter()
+        .chain(ancestors.clone().map(|ancestor| &ancestor.exe))
+        .flatten()
+        .chain(ancestors.map(|ancestor| &ancestor.comm));
+    assert!(names.all(|name| !name.contains('\0')));
 }
