@@ -3,6 +3,9 @@
 //! The machine is never quiet, so each round measures every tool, and what counts is medians
 //! over the rounds and the ratios between tools. A measurement, not a test.
 //!
+//! The kernel's own times of programs have a floor, which is what it takes to
+//! read its clock; what a tool adds to kill(2) has none, and counts the way into the program.
+//!
 //! | module | owns |
 //! |---|---|
 //! | `tools` | what is compared: starting, stopping, counting what it told |
@@ -86,6 +89,7 @@ pub(crate) fn run(project: &Project, args: &BenchArgs) -> Result<ExitCode> {
                 thread::sleep(PAUSE);
             }
         }
+        bench.results.end_round();
     }
     bench.report()
 }

@@ -16,6 +16,9 @@ pub(super) const KILL_PROGRAM: Metric =
 pub(super) const URG_CALL: Metric = Metric("urg_call_ns", "kill(2) with SIGURG, ns", 0);
 pub(super) const USR1_CALL: Metric = Metric("usr1_call_ns", "kill(2) with SIGUSR1, ns", 0);
 pub(super) const KILL_CALL: Metric = Metric("kill_call_ns", "kill(2) with SIGKILL, ns", 0);
+const URG_ADDED: Metric = Metric("urg_added_ns", "  added by the tool", 0);
+const USR1_ADDED: Metric = Metric("usr1_added_ns", "  added by the tool", 0);
+const KILL_ADDED: Metric = Metric("kill_added_ns", "  added by the tool", 0);
 pub(super) const CYCLE: Metric = Metric("cycle_us", "fork, kill and wait, us", 1);
 pub(super) const SEEN: Metric = Metric("seen_percent", "SIGKILLs told, % of those sent", 1);
 pub(super) const ATTACH: Metric = Metric("attach_ms", "start to attached, ms", 0);
@@ -26,13 +29,16 @@ pub(super) const MEMORY_OWN: Metric = Metric(
     1,
 );
 
-const METRICS: [Metric; 11] = [
+const METRICS: [Metric; 14] = [
     URG_PROGRAM,
     USR1_PROGRAM,
     KILL_PROGRAM,
     URG_CALL,
+    URG_ADDED,
     USR1_CALL,
+    USR1_ADDED,
     KILL_CALL,
+    KILL_ADDED,
     CYCLE,
     SEEN,
     ATTACH,
@@ -47,6 +53,33 @@ pub(super) struct Results(BTreeMap<(Metric, Tool), Vec<f64>>);
 impl Results {
     pub(super) fn add(&mut self, tool: Tool, metric: Metric, value: f64) {
         self.0.entry((metric, tool)).or_default().push(value);
+    }
+
+    /// What each tool has added to the calls of this round, which all of them have run.
+    pub(super) fn end_round(&mut self) {
+        let pairs = [
+            (URG_CALL, URG_ADDED),
+            (USR1_CALL, USR1_ADDED),
+            (KILL_CALL, KILL_ADDED),
+        ];
+        for (call, added) in pairs {
+            let last = |tool| {
+                self.0
+                    .get(&(call, tool))
+                    .and_then(|all| all.last().copied())
+            };
+            let Some(by_itself) = last(Tool::Nothing) else {
+                continue;
+            };
+            let differences: Vec<(Tool, f64)> = Tool::ALL
+                .into_iter()
+                .filter(|tool| *tool != Tool::Nothing)
+                .filter_map(|tool| Some((tool, last(tool)? - by_itself)))
+                .collect();
+            for (tool, difference) in differences {
+                self.add(tool, added, difference);
+            }
+        }
     }
 
     fn median(&self, tool: Tool, metric: Metric) -> Option<f64> {
@@ -83,6 +116,7 @@ impl Results {
     fn ratio(&self, metric: Metric, other: Tool) -> Option<f64> {
         let ours = self.median(Tool::Oomtrace, metric)?;
         let theirs = self.median(other, metric)?;
+        // A difference can be below zero where it is lost in the noise.
         (theirs > 0.0).then(|| ours / theirs)
     }
 
@@ -181,6 +215,18 @@ mod tests {
         let row = table.lines().nth(1).unwrap();
         let cells: Vec<&str> = row.split_whitespace().rev().collect();
         assert_eq!(cells[..6], ["0.50", "-", "-", "84", "-", "42"], "{table}");
+    }
+
+    #[test]
+    fn what_a_tool_adds_is_taken_within_a_round() {
+        let mut results = Results::default();
+        for (by_itself, with) in [(700.0, 740.0), (900.0, 942.0)] {
+            results.add(Tool::Nothing, URG_CALL, by_itself);
+            results.add(Tool::Oomtrace, URG_CALL, with);
+            results.end_round();
+        }
+        assert_eq!(results.median(Tool::Oomtrace, URG_ADDED), Some(41.0));
+        assert_eq!(results.median(Tool::Nothing, URG_ADDED), None);
     }
 
     #[test]
