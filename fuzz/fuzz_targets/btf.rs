@@ -38,19 +38,19 @@ fuzz_target!(|blob: &[u8]| {
 /// All that was announced, so that "not wanted" is no answer.
 fn ask(index: &Index<'_>) {
     for (_, path) in PATHS {
-        wanted(index.lookup(path));
+        wanted(&index.lookup(path));
     }
     for name in ["upid", "task_struct"] {
-        wanted(index.size_of(name));
+        wanted(&index.size_of(name));
     }
     for name in ["MEMCG_SWAP", "WIDE"] {
-        wanted(index.enumerator(name));
+        wanted(&index.enumerator(name));
     }
-    wanted(index.func("oom_kill_process"));
-    wanted(index.func_args("oom_kill_process"));
-    wanted(index.tracepoint_args("mark_victim"));
+    wanted(&index.func("oom_kill_process"));
+    wanted(&index.func_args("oom_kill_process"));
+    wanted(&index.tracepoint_args("mark_victim"));
 }
 
-fn wanted<T>(answer: Result<T, BtfError>) {
+fn wanted<T>(answer: &Result<T, BtfError>) {
     assert!(!matches!(answer, Err(BtfError::NotWanted { .. })));
 }

@@ -3,8 +3,8 @@
 //! The machine is never quiet, so each round measures every tool, and what counts is medians
 //! over the rounds and the ratios between tools. A measurement, not a test.
 //!
-//! The kernel's own times of programs have a floor, which is what it takes to
-//! read its clock; what a tool adds to kill(2) has none, and counts the way into the program.
+//! The kernel's own times of programs have a floor, which is what reading its clock takes;
+//! what a tool adds to kill(2) has none, and counts the way into the program.
 //!
 //! | module | owns |
 //! |---|---|
