@@ -200,5 +200,13 @@ pub(crate) fn lost(kind: u16) {
         losses.first_ns = now;
     }
     losses.last_ns = now;
-    losses.count += 1;
+    // Another program may be preempted in the middle of the same.
+    // SAFETY: one atomic addition to memory that is aligned and ours.
+    unsafe {
+        core::arch::asm!(
+            "lock *(u64 *)({0} + 0) += {1}",
+            in(reg) &raw mut losses.count,
+            in(reg) 1u64,
+        );
+    }
 }

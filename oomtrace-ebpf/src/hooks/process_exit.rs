@@ -4,6 +4,12 @@
 //! Only the last thread counts, and only a group that ended by SIGKILL, with status 137,
 //! or after a SIGKILL. Without `group_dead`, `signal->live` has to do, and two threads
 //! that end at once can both see it at 0: the reader drops the second.
+//!
+//! Where programs on tracepoints can be preempted (7.2 does so), a process that ends on the
+//! same processor meanwhile is passed over: the kernel lets no program run twice at once on
+//! one processor, and counts what it passes over (`recursion_misses`). So there are two
+//! programs, the second for what the first did not see; the reader tells what both have
+//! missed.
 
 use aya_ebpf::{
     macros::{map, raw_tracepoint},
@@ -11,6 +17,7 @@ use aya_ebpf::{
     programs::RawTracePointContext,
 };
 use oomtrace_common::{
+    maps::GroupKey,
     signals::SIGKILL,
     wire::{ExitBody, kind, who},
 };
@@ -26,6 +33,14 @@ use crate::{
 #[map]
 static EXIT_SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 
+/// The second program's own: it may run while the first is preempted.
+#[map]
+static EXIT_SCRATCH_2: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// The group that the first program saw last on this processor.
+#[map]
+static EXIT_SEEN: PerCpuArray<GroupKey> = PerCpuArray::with_max_entries(1, 0);
+
 /// `SIGNAL_GROUP_EXIT` of include/linux/sched/signal.h: the group's exit code counts.
 const SIGNAL_GROUP_EXIT: u32 = 4;
 /// Exit status 137 as the kernel keeps it.
@@ -33,12 +48,21 @@ const STATUS_137: u32 = 137 << 8;
 
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 pub(crate) fn process_exit(ctx: RawTracePointContext) -> i32 {
-    let _ = try_exit(&ctx);
+    let _ = try_exit::<true>(&ctx, &EXIT_SCRATCH);
+    0
+}
+
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+pub(crate) fn process_exit_2(ctx: RawTracePointContext) -> i32 {
+    let _ = try_exit::<false>(&ctx, &EXIT_SCRATCH_2);
     0
 }
 
 #[inline(always)]
-fn try_exit(ctx: &RawTracePointContext) -> Option<()> {
+fn try_exit<const FIRST: bool>(
+    ctx: &RawTracePointContext,
+    scratch: &PerCpuArray<Scratch>,
+) -> Option<()> {
     let task: Address = ctx.arg(0);
     let signal = follow!(task, task_signal)?;
     let exact = fact!(exit_group_dead) == 1;
@@ -61,7 +85,15 @@ fn try_exit(ctx: &RawTracePointContext) -> Option<()> {
     if code & 0x7f != SIGKILL && code & 0xff00 != STATUS_137 && KILLED.get_ptr(&key).is_none() {
         return None;
     }
-    let Some((record, body)) = Record::begin::<ExitBody>(&EXIT_SCRATCH, kind::EXIT) else {
+    // SAFETY: this processor's own entry; the second program only reads it, and where it
+    // reads that of another processor, it sends what was sent already.
+    let seen = unsafe { &mut *EXIT_SEEN.get_ptr_mut(0)? };
+    if FIRST {
+        *seen = key;
+    } else if seen.tgid == key.tgid && seen.start_ns == key.start_ns {
+        return None;
+    }
+    let Some((record, body)) = Record::begin::<ExitBody>(scratch, kind::EXIT) else {
         lost(kind::EXIT);
         return None;
     };

@@ -46,8 +46,9 @@ use crate::{
 const TICK: Duration = Duration::from_millis(500);
 /// At the end, victims that are dying are waited for so long.
 const SETTLE: Duration = Duration::from_millis(500);
-/// At the end, a reader that does not read is waited for so long.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// At the end, a second thread that takes nothing on is waited for so long: nobody reads what
+/// it writes. A look-up of its own may take a second or two on a slow machine.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// While the second thread does not keep up, it is asked again after this.
 const BLOCKED: Duration = Duration::from_millis(20);
 /// So many records are passed on before signals are looked at.
@@ -93,6 +94,32 @@ impl Lookups for Node {
 struct Progress {
     taken: AtomicU64,
     dying: AtomicUsize,
+}
+
+/// Patience with the second thread, as long as it gets on.
+struct Patience {
+    progress: Arc<Progress>,
+    taken: u64,
+    since: Instant,
+}
+
+impl Patience {
+    fn new(progress: Arc<Progress>) -> Self {
+        Self {
+            taken: progress.taken.load(Ordering::Acquire),
+            progress,
+            since: Instant::now(),
+        }
+    }
+
+    fn lasts(&mut self) -> bool {
+        let taken = self.progress.taken.load(Ordering::Acquire);
+        if taken != self.taken {
+            self.taken = taken;
+            self.since = Instant::now();
+        }
+        self.since.elapsed() < PATIENCE
+    }
 }
 
 /// What is to be traced, and what becomes of it.
@@ -309,12 +336,13 @@ impl Live {
     }
 
     /// Passes on all that was received, ends the stream, and waits until it is written: a
-    /// little for those that are dying, and no longer than [`PATIENCE`] for a reader.
+    /// little for those that are dying, and for a reader as long as it reads.
     pub(super) fn finish(mut self) -> Result<()> {
         let began = Instant::now();
+        let mut patience = Patience::new(Arc::clone(&self.progress));
         let wait = || std::thread::sleep(BLOCKED / 10);
         let mut running = true;
-        while running && began.elapsed() < PATIENCE {
+        while running && patience.lasts() {
             running = self.drain() == Turn::GoOn;
             let taken = self.progress.taken.load(Ordering::Acquire);
             let dying = self.progress.dying.load(Ordering::Acquire);
@@ -327,7 +355,7 @@ impl Live {
         if running && self.losses() == Turn::GoOn {
             self.late.push_back(Entry::Stopped(host::now()));
         }
-        while running && began.elapsed() < PATIENCE {
+        while running && patience.lasts() {
             running = self.drain() == Turn::GoOn && self.losses() == Turn::GoOn;
             if self.late.is_empty() && self.held.is_none() {
                 break;
@@ -339,7 +367,7 @@ impl Live {
             return Ok(());
         };
         while !worker.is_finished() {
-            if began.elapsed() >= PATIENCE {
+            if !patience.lasts() {
                 let waiting = self.sent - self.progress.taken.load(Ordering::Acquire);
                 return Err(anyhow!(
                     "{waiting} events could not be written: nobody reads the output\n\

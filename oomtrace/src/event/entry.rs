@@ -49,10 +49,12 @@ pub struct Absent {
 pub struct Lost {
     /// Name of the kind of record.
     pub kind: String,
-    pub cpu: u32,
+    /// The processor on which it happened, where that is known.
+    pub cpu: Option<u32>,
     pub count: u64,
     pub from_ns: u64,
     pub to_ns: u64,
+    pub why: String,
 }
 
 /// A moment on both clocks.

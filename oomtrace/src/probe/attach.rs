@@ -10,7 +10,10 @@ use aya::{
 use aya_log::EbpfLogger;
 use aya_obj::btf::{Btf, BtfType, Float, Func, FuncLinkage};
 use bytes::Bytes;
-use oomtrace_common::offsets::{KernelFacts, Offsets};
+use oomtrace_common::{
+    offsets::{KernelFacts, Offsets},
+    wire::kind,
+};
 
 use super::{
     error::ProbeError,
@@ -29,9 +32,19 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/oo
 /// then seen even if its SIGKILL fell between the attachments.
 const TRACEPOINTS: &[(&str, &str)] = &[
     ("process_exit", "sched_process_exit"),
+    ("process_exit_2", "sched_process_exit"),
     ("sig_deliver", "signal_deliver"),
     ("mark_victim", "mark_victim"),
     ("sig_generate", "signal_generate"),
+];
+
+/// What is lost when the kernel passes a program over because it is at work already. What the
+/// first program on `sched_process_exit` misses, the second sees.
+const MISSED: &[(&str, u16)] = &[
+    ("process_exit_2", kind::EXIT),
+    ("sig_deliver", kind::IMAGE),
+    ("mark_victim", kind::MARK_VICTIM),
+    ("sig_generate", kind::SIGKILL),
 ];
 
 /// What can be set.
@@ -131,7 +144,7 @@ impl Probe {
             .map_err(|error| ProbeError::Internal(format!("aya-log: {error}")))?;
         let ring =
             RingBuf::try_from(take_map(&mut ebpf, "EVENTS")?).map_err(|error| map_error(&error))?;
-        let losses = LossReader::new(
+        let mut losses = LossReader::new(
             take_map(&mut ebpf, "LOSSES")?,
             take_map(&mut ebpf, "ROUND")?,
         )
@@ -162,6 +175,13 @@ impl Probe {
         load_tracepoints(&mut ebpf)?;
         for (program, tracepoint) in TRACEPOINTS {
             attach_tracepoint(&mut ebpf, program, tracepoint)?;
+        }
+        for (name, kind) in MISSED {
+            let program: Result<&mut RawTracePoint, _> = program(&mut ebpf, name);
+            let watched = program
+                .and_then(|program| program.fd().map_err(ProgramError::from))
+                .and_then(|fd| losses.watch(*kind, fd).map_err(ProgramError::from));
+            watched.map_err(|error| ProbeError::Internal(explain(&error)))?;
         }
         Ok(Self {
             _ebpf: ebpf,

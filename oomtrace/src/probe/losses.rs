@@ -1,9 +1,24 @@
-//! Records that found no room in the ring buffer, as the programs counted them.
+//! What was lost: records that found no room in the ring buffer, as the programs counted
+//! them, and events that met a program at work already, as the kernel counts them.
 
-use aya::maps::{Array, MapData, MapError, PerCpuArray};
+use std::{
+    io,
+    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
+};
+
+use aya::{
+    maps::{Array, MapData, MapError, PerCpuArray},
+    programs::ProgramFd,
+};
+use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_prog_info};
 use oomtrace_common::{maps::Losses, wire::kind};
 
-use crate::event::entry::Lost;
+use crate::{event::entry::Lost, identity::host};
+
+/// Why an event was lost.
+const RING_FULL: &str = "the ring buffer was full";
+const BUSY: &str =
+    "the program was at work already on the same processor; not all of these need have been deaths";
 
 /// The wire type, for aya.
 #[repr(transparent)]
@@ -13,6 +28,41 @@ struct Counted(Losses);
 // SAFETY: `Losses` is plain data: four u64s, no padding, every bit pattern valid.
 unsafe impl aya::Pod for Counted {}
 
+/// A program, and how often the kernel has passed it over.
+struct Program {
+    kind: u16,
+    fd: OwnedFd,
+    missed: u64,
+}
+
+impl Program {
+    /// `recursion_misses` of the program's info, since 5.12; 0 where the kernel has no such.
+    fn misses(&self) -> io::Result<u64> {
+        // SAFETY: all zeros is a valid `bpf_prog_info`.
+        let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
+        // SAFETY: all zeros is a valid `bpf_attr`.
+        let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
+        attr.info.bpf_fd = self.fd.as_raw_fd().unsigned_abs();
+        attr.info.info_len = size_of_val(&info) as u32;
+        attr.info.info = (&raw mut info).expose_provenance() as u64;
+        // SAFETY: the attributes are initialised; `info` is as long as said, and outlives the
+        // call.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_bpf,
+                bpf_cmd::BPF_OBJ_GET_INFO_BY_FD,
+                &raw mut attr,
+                size_of_val(&attr),
+            )
+        };
+        if result == 0 {
+            Ok(info.recursion_misses)
+        } else {
+            Err(io::Error::last_os_error())
+        }
+    }
+}
+
 /// Reads the counters and notices what has been added.
 pub(super) struct LossReader {
     counters: PerCpuArray<MapData, Counted>,
@@ -20,6 +70,9 @@ pub(super) struct LossReader {
     rounds: u64,
     /// Counts at the last look, by kind and CPU.
     seen: Vec<Vec<u64>>,
+    programs: Vec<Program>,
+    /// When the programs were looked at last.
+    looked_ns: u64,
 }
 
 impl LossReader {
@@ -29,9 +82,51 @@ impl LossReader {
             round: Array::try_from(round)?,
             rounds: 0,
             seen: vec![Vec::new(); kind::COUNT],
+            programs: Vec::new(),
+            looked_ns: host::now().boottime_ns,
         };
         reader.next_round()?;
         Ok(reader)
+    }
+
+    /// Also looks at what a program is passed over for; it would have sent this kind.
+    pub(super) fn watch(&mut self, kind: u16, program: &ProgramFd) -> io::Result<()> {
+        let fd = program.as_fd().try_clone_to_owned()?;
+        self.programs.push(Program {
+            kind,
+            fd,
+            missed: 0,
+        });
+        Ok(())
+    }
+
+    /// What met a program at work already, since the last call.
+    fn missed(&mut self) -> Vec<Lost> {
+        let from_ns = self.looked_ns;
+        self.looked_ns = host::now().boottime_ns;
+        let to_ns = self.looked_ns;
+        let mut lost = Vec::new();
+        for program in &mut self.programs {
+            let missed = match program.misses() {
+                Ok(missed) => missed,
+                Err(error) => {
+                    log::debug!("what a program missed cannot be read: {error}");
+                    continue;
+                }
+            };
+            if missed > program.missed {
+                lost.push(Lost {
+                    kind: kind_name(program.kind).to_owned(),
+                    cpu: None,
+                    count: missed - program.missed,
+                    from_ns,
+                    to_ns,
+                    why: BUSY.to_owned(),
+                });
+                program.missed = missed;
+            }
+        }
+        lost
     }
 
     /// From now on a first loss starts a new stretch.
@@ -51,10 +146,11 @@ impl LossReader {
                 if losses.count > *seen {
                     lost.push(Lost {
                         kind: kind_name(kind as u16).to_owned(),
-                        cpu: cpu as u32,
+                        cpu: Some(cpu as u32),
                         count: losses.count - *seen,
                         from_ns: losses.first_ns,
                         to_ns: losses.last_ns,
+                        why: RING_FULL.to_owned(),
                     });
                     *seen = losses.count;
                 }
@@ -63,6 +159,7 @@ impl LossReader {
         if !lost.is_empty() {
             self.next_round()?;
         }
+        lost.extend(self.missed());
         Ok(lost)
     }
 }

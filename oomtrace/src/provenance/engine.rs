@@ -242,7 +242,7 @@ impl Engine {
             to: self.clock.format(lost.to_ns),
             from_boottime_ns: lost.from_ns,
             to_boottime_ns: lost.to_ns,
-            why: "the ring buffer was full".to_owned(),
+            why: lost.why.clone(),
         })));
         self.gaps.push_back(lost);
         while self.gaps.len() > MOST_GAPS {

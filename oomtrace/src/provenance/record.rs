@@ -52,7 +52,7 @@ pub struct Gap {
     pub lost: u64,
     /// The kind of what was lost.
     pub kind: String,
-    pub cpu: u32,
+    pub cpu: Option<u32>,
     pub from: String,
     pub to: String,
     pub from_boottime_ns: u64,

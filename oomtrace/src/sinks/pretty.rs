@@ -72,8 +72,14 @@ impl<W: Write> Pretty<W> {
 
     fn gap(&mut self, gap: &Gap) -> io::Result<()> {
         let text = format!(
-            "{} {} events were lost between {} and {} on CPU {}: {}",
-            gap.lost, gap.kind, gap.from, gap.to, gap.cpu, gap.why
+            "{} {} events were lost between {} and {}{}: {}",
+            gap.lost,
+            gap.kind,
+            gap.from,
+            gap.to,
+            gap.cpu
+                .map_or_else(String::new, |cpu| format!(" on CPU {cpu}")),
+            gap.why
         );
         let text = self.paint(YELLOW, &printable(&text));
         writeln!(self.to, "{text}")
@@ -448,7 +454,8 @@ mod tests {
             }),
             Event::Lost(Lost {
                 kind: evil(),
-                cpu: 0,
+                cpu: Some(0),
+                why: evil(),
                 count: 1,
                 from_ns: 1,
                 to_ns: 2,

@@ -202,7 +202,8 @@ pub(crate) fn level(address: u64, path: &str) -> MemcgLevel {
 pub(crate) fn lost(kind: &str, count: u64, from_ns: u64, to_ns: u64) -> Event {
     Event::Lost(Lost {
         kind: kind.to_owned(),
-        cpu: 0,
+        cpu: Some(0),
+        why: "the ring buffer was full".to_owned(),
         count,
         from_ns,
         to_ns,
