@@ -15,7 +15,7 @@ use super::{
 };
 use crate::event::{
     Ancestor, Argv, Constraint, Exit, Group, MemcgLevel, Process, Sigkill, SignalResult,
-    entry::Session,
+    entry::Session, text::printable,
 };
 
 /// What a record is built with.
@@ -50,7 +50,7 @@ impl Subject<'_> {
         words::sender_evidence(&verdict, &kill.sender, &mut evidence);
         case_evidence(case, killer, &mut evidence);
         let image = case.image.as_ref().and_then(|image| image.argv.as_ref());
-        Death {
+        readable(Death {
             cause: verdict.cause,
             mechanism: verdict.mechanism,
             summary: words::summary(&verdict, &kill.victim, &kill.sender, page_bytes),
@@ -67,7 +67,7 @@ impl Subject<'_> {
             advice: words::advice(&verdict, &kill.victim, &kill.sender, page_bytes, self.rules),
             evidence,
             ..self.blank(kill.boottime_ns)
-        }
+        })
     }
 
     /// The death of a process that no SIGKILL was delivered to, as far as was seen.
@@ -112,7 +112,7 @@ impl Subject<'_> {
                 child.story()
             );
         }
-        Death {
+        readable(Death {
             cause,
             mechanism,
             summary,
@@ -124,7 +124,7 @@ impl Subject<'_> {
             advice: words::advice(&verdict, &exit.victim, &exit.victim, page_bytes, self.rules),
             evidence,
             ..self.blank(exit.boottime_ns)
-        }
+        })
     }
 
     fn blank(&self, boottime_ns: u64) -> Death {
@@ -284,6 +284,17 @@ impl Subject<'_> {
                 .collect(),
         })
     }
+}
+
+/// Sentences stay on their line, whatever a process in them calls itself. Its names and
+/// arguments stand in fields of their own, as they are.
+fn readable(mut death: Death) -> Death {
+    let evidence = death.evidence.iter_mut().map(|evidence| &mut evidence.text);
+    let advice = death.advice.iter_mut().map(|advice| &mut advice.text);
+    for text in evidence.chain(advice).chain([&mut death.summary]) {
+        *text = printable(text);
+    }
+    death
 }
 
 /// Swap in use: on cgroup v1 the kernel counts memory plus swap.

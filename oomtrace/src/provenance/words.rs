@@ -218,32 +218,39 @@ pub(super) fn advice(
             |pages| bytes(pages.saturating_mul(page_bytes)),
         )
     };
-    let text = row
-        .text
-        .replace("{victim}", victim.comm.as_deref().unwrap_or("the process"))
-        .replace("{actor}", &actor_label(verdict, sender))
-        .replace("{limit}", &size(limit.and_then(|level| level.max_pages)))
-        .replace("{usage}", &size(limit.and_then(|level| level.usage_pages)))
-        .replace(
-            "{cgroup}",
-            limit.and_then(|level| level.path.as_deref()).unwrap_or("?"),
-        )
-        .replace(
-            "{signal}",
-            &verdict
-                .stop
-                .map_or_else(String::new, |stop| signal_names::name(stop.request.signal)),
-        )
-        .replace(
-            "{grace}",
-            &verdict
-                .stop
-                .map_or_else(String::new, |stop| duration_ns(stop.grace_ns)),
-        );
+    let text = fill(&row.text, |name| match name {
+        "victim" => victim.comm.clone(),
+        "actor" => Some(actor_label(verdict, sender)),
+        "limit" => Some(size(limit.and_then(|level| level.max_pages))),
+        "usage" => Some(size(limit.and_then(|level| level.usage_pages))),
+        "cgroup" => limit.and_then(|level| level.path.clone()),
+        "signal" => verdict
+            .stop
+            .map(|stop| signal_names::name(stop.request.signal)),
+        "grace" => verdict.stop.map(|stop| duration_ns(stop.grace_ns)),
+        _ => None,
+    });
     vec![Advice {
         code: row.code.clone(),
         text,
     }]
+}
+
+/// A text with each `{name}` replaced; what is put in is not looked at again.
+fn fill(text: &str, value: impl Fn(&str) -> Option<String>) -> String {
+    let mut filled = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, from)) = rest.split_once('{') {
+        filled.push_str(before);
+        let Some((name, after)) = from.split_once('}') else {
+            rest = from;
+            break;
+        };
+        filled.push_str(&value(name).unwrap_or_else(|| "?".to_owned()));
+        rest = after;
+    }
+    filled.push_str(rest);
+    filled
 }
 
 /// Evidence about the sender that every killed process's record gets.
@@ -269,6 +276,15 @@ pub(super) fn sender_evidence(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_is_no_template() {
+        let value = |name: &str| (name == "victim").then(|| "{actor}".to_owned());
+        assert_eq!(
+            fill("look at {victim} of {actor}", value),
+            "look at {actor} of ?"
+        );
+    }
 
     #[test]
     fn figures_are_for_people() {

@@ -126,6 +126,17 @@ fn check_json(json: &[u8], victims: &[i32], problems: &mut Vec<String>) -> Vec<V
         }
     }
     records.retain(|record| record["type"] == "death");
+    for death in &records {
+        let texts = ["evidence", "advice"].map(|list| death[list].as_array());
+        let texts = texts.into_iter().flatten().flatten();
+        let sentences = texts.map(|entry| &entry["text"]).chain([&death["summary"]]);
+        for sentence in sentences.filter_map(Value::as_str) {
+            check_bytes(sentence.as_bytes(), problems);
+            if sentence.contains('\n') {
+                problems.push(format!("more than one line: {sentence:?}"));
+            }
+        }
+    }
     records
 }
 
