@@ -25,6 +25,8 @@ pub const MAX_MEMCG_LEVELS: usize = 10;
 pub const MAX_CGROUP_NAMES: usize = 16;
 /// How many names of a file's path are kept, from the file towards the root.
 pub const MAX_EXE_NAMES: usize = 16;
+/// How many mounts a file's path is followed through.
+pub const MAX_EXE_MOUNTS: usize = 4;
 /// The longest name of a cgroup or of a file, with its NUL (`NAME_MAX` + 1).
 pub const MAX_NAME_BYTES: usize = 256;
 /// How much of a process's argument area is kept.
@@ -62,7 +64,8 @@ pub mod tag {
     pub const ANCESTRY: u16 = 2;
     /// A [`ArgvHeader`](super::ArgvHeader), then bytes of the argument area: NUL-terminated strings.
     pub const ARGV: u16 = 3;
-    /// NUL-terminated names of the executable's path, the file's first.
+    /// NUL-terminated names of the executable's path, the file's first. Here and in the paths
+    /// of cgroups an empty name at the end says that the path goes on.
     pub const EXE: u16 = 4;
     /// NUL-terminated names of the memory controller's cgroup, the leaf's first.
     pub const MEMORY_CGROUP: u16 = 5;

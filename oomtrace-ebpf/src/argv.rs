@@ -49,10 +49,12 @@ pub(crate) fn put_current(record: Record, who: u16, task: Address) {
         room.cast::<ArgvHeader>()
             .write(ArgvHeader { area_bytes: area });
         let to = room.add(size_of::<ArgvHeader>());
-        let wanted = core::cmp::min(area as usize, MAX_ARGV_BYTES - 1);
+        let wanted = core::cmp::min(area as usize, MAX_ARGV_BYTES);
         // A page that is not resident fails the whole read: up to the end of the first
-        // page, then the rest, keeps at least the part that is there.
-        let first = core::cmp::min(wanted, PAGE_BYTES - (start as usize & (PAGE_BYTES - 1)));
+        // page, then the rest, keeps at least the part that is there. Neither is the whole of
+        // what is wanted, which the mask would not let through.
+        let page = PAGE_BYTES - (start as usize & (PAGE_BYTES - 1));
+        let first = core::cmp::min(wanted, core::cmp::min(page, MAX_ARGV_BYTES - 1));
         let got = read_user::<{ MAX_ARGV_BYTES as u32 - 1 }>(to, start, first);
         if got == first && first < wanted {
             let to = to.add(bounded::<{ MAX_ARGV_BYTES as u32 - 1 }>(got));

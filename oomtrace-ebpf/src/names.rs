@@ -1,7 +1,9 @@
 //! Paths, as lists of names from the leaf upwards: of an executable, of a cgroup.
 
 use aya_ebpf::helpers::generated;
-use oomtrace_common::wire::{MAX_CGROUP_NAMES, MAX_EXE_NAMES, MAX_NAME_BYTES, tag, who};
+use oomtrace_common::wire::{
+    MAX_CGROUP_NAMES, MAX_EXE_MOUNTS, MAX_EXE_NAMES, MAX_NAME_BYTES, tag, who,
+};
 
 use crate::{
     kernel::{Address, chase, follow, offset},
@@ -25,10 +27,10 @@ pub(crate) fn put_name(record: Record, name: Address) -> bool {
     true
 }
 
-/// Appends an empty name.
+/// Appends an empty name: at the end of a path it says that the path goes on.
 #[inline(always)]
 pub(crate) fn put_no_name(record: Record) {
-    if let Some(room) = record.room(MAX_NAME_BYTES) {
+    if let Some(room) = record.room(1) {
         // SAFETY: `room` promises the byte.
         unsafe { room.write(0) };
         record.advance(1);
@@ -52,7 +54,8 @@ pub(crate) fn put_exe(record: Record, who: u16, task: Address) {
     if !record.section(tag::EXE, who) {
         return;
     }
-    for _ in 0..MAX_EXE_NAMES {
+    let mut is_whole = false;
+    for _ in 0..MAX_EXE_NAMES + MAX_EXE_MOUNTS {
         if follow!(mount, vfsmount_root) == Some(dentry) {
             // The root of this mount: go on where it is mounted. `struct mount` has its
             // `struct vfsmount` inside; the topmost is its own parent.
@@ -64,6 +67,7 @@ pub(crate) fn put_exe(record: Record, who: u16, task: Address) {
                 break;
             };
             if above == outer {
+                is_whole = true;
                 break;
             }
             mount = above.wrapping_add(mount_offset);
@@ -75,10 +79,18 @@ pub(crate) fn put_exe(record: Record, who: u16, task: Address) {
         else {
             break;
         };
-        if parent == dentry || !put_name(record, name) {
+        if parent == dentry {
+            // A file that no path leads to.
+            is_whole = true;
+            break;
+        }
+        if !put_name(record, name) {
             break;
         }
         dentry = parent;
+    }
+    if !is_whole {
+        put_no_name(record);
     }
     record.end();
 }
@@ -92,9 +104,11 @@ pub(crate) fn put_cgroup(record: Record, tag: u16, who: u16, cgroup: Address) {
     if !record.section(tag, who) {
         return;
     }
-    for _ in 0..MAX_CGROUP_NAMES {
+    let mut is_whole = false;
+    for _ in 0..=MAX_CGROUP_NAMES {
         // The root has no name and no parent.
         let Some(parent) = follow!(node, kernfs_parent) else {
+            is_whole = true;
             break;
         };
         let Some(name) = follow!(node, kernfs_name) else {
@@ -104,6 +118,9 @@ pub(crate) fn put_cgroup(record: Record, tag: u16, who: u16, cgroup: Address) {
             break;
         }
         node = parent;
+    }
+    if !is_whole {
+        put_no_name(record);
     }
     record.end();
 }

@@ -118,10 +118,11 @@ fn try_sigkill(ctx: &RawTracePointContext) -> Option<()> {
         stops::put(record, &key);
     }
     argv::put_current(record, who::SENDER, sender);
-    names::put_exe(record, who::SENDER, sender);
+    // What finds no more room is cut off: the victim's comes first.
     names::put_exe(record, who::VICTIM, victim);
-    names::put_cgroups(record, who::SENDER, sender);
     names::put_cgroups(record, who::VICTIM, victim);
+    names::put_exe(record, who::SENDER, sender);
+    names::put_cgroups(record, who::SENDER, sender);
     record.submit();
     Some(())
 }

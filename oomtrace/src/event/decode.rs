@@ -5,8 +5,8 @@ use std::{collections::HashMap, sync::Arc};
 
 use bytemuck::{AnyBitPattern, pod_read_unaligned};
 use oomtrace_common::wire::{
-    self, ALIGN, MAX_CGROUP_NAMES, MAX_EXE_NAMES, MarkVictimBody, OomKillBody, RecordHeader,
-    SectionHeader, SigkillBody, StopSlot, TaskFacts, info_kind, kind, oom_present, tag, who,
+    self, ALIGN, MarkVictimBody, OomKillBody, RecordHeader, SectionHeader, SigkillBody, StopSlot,
+    TaskFacts, info_kind, kind, oom_present, tag, who,
 };
 use thiserror::Error;
 
@@ -275,10 +275,10 @@ impl Decoder {
             .map(facts::argv)
             .transpose()?
             .flatten();
-        let path = |tag: u16, most: usize| Some(text::path(sections.get(tag, who)?, most));
-        process.exe = path(tag::EXE, MAX_EXE_NAMES);
-        process.memory_cgroup = path(tag::MEMORY_CGROUP, MAX_CGROUP_NAMES);
-        process.unified_cgroup = path(tag::UNIFIED_CGROUP, MAX_CGROUP_NAMES);
+        let path = |tag: u16| sections.get(tag, who).map(text::path);
+        process.exe = path(tag::EXE);
+        process.memory_cgroup = path(tag::MEMORY_CGROUP);
+        process.unified_cgroup = path(tag::UNIFIED_CGROUP);
         process.memcg = self.levels(sections, who, process.memory_cgroup.as_deref());
         Ok(process)
     }
@@ -303,9 +303,7 @@ impl Decoder {
 
     fn oom_kill(&self, boottime_ns: u64, body: &OomKillBody, sections: &Sections<'_>) -> OomKill {
         let has = |bit: u32| body.present & bit != 0;
-        let path = sections
-            .get(tag::MEMORY_CGROUP, who::LIMIT)
-            .map(|names| text::path(names, MAX_CGROUP_NAMES));
+        let path = sections.get(tag::MEMORY_CGROUP, who::LIMIT).map(text::path);
         OomKill {
             boottime_ns,
             sender_tid: body.sender_tid,

@@ -48,15 +48,19 @@ pub fn strings(bytes: &[u8]) -> Vec<String> {
 /// What a path starts with of which only the end is known.
 const CUT: &str = "…";
 
-/// A path from its names, the last one first. Where so many are kept at the most, the
-/// others are missing: it starts with [`CUT`] then.
+/// A path from its names, the last one first. Where an empty one ends them, others are
+/// missing: it starts with [`CUT`] then.
 #[must_use]
-pub fn path(names: &[u8], most: usize) -> String {
-    let names = strings(names);
-    if names.is_empty() {
-        return "/".to_owned();
-    }
-    let start = if names.len() < most { "" } else { CUT };
+pub fn path(names: &[u8]) -> String {
+    let mut names = strings(names);
+    let start = match names.pop() {
+        None => return "/".to_owned(),
+        Some(last) if last.is_empty() => CUT,
+        Some(last) => {
+            names.push(last);
+            ""
+        }
+    };
     names.iter().rev().fold(start.to_owned(), |mut path, name| {
         path.push('/');
         path.push_str(name);
@@ -160,9 +164,9 @@ mod tests {
 
     #[test]
     fn paths_are_put_together_from_the_leaf() {
-        assert_eq!(path(b"leaf\0slice\0", 16), "/slice/leaf");
-        assert_eq!(path(b"", 16), "/");
-        assert_eq!(path(b"leaf\0slice\0", 2), "…/slice/leaf");
+        assert_eq!(path(b"leaf\0slice\0"), "/slice/leaf");
+        assert_eq!(path(b""), "/");
+        assert_eq!(path(b"leaf\0slice\0\0"), "…/slice/leaf");
     }
 
     #[test]

@@ -33,6 +33,13 @@ impl Party {
         }
     }
 
+    /// The process itself.
+    #[must_use]
+    pub(super) fn own(process: &Process) -> Self {
+        let why = format!("{} sent it to itself", name(process));
+        Self::of(process, ActorKind::Application, None, why)
+    }
+
     /// Nobody is known.
     #[must_use]
     pub(super) fn unknown() -> Self {

@@ -105,11 +105,18 @@ impl Subject<'_> {
         let page_bytes = self.session.page_bytes;
         let evidence = std::mem::take(&mut verdict.evidence);
         let mut summary = words::summary(&verdict, &exit.victim, &exit.victim, page_bytes);
+        let mut advice =
+            words::advice(&verdict, &exit.victim, &exit.victim, page_bytes, self.rules);
         if let Some(child) = child {
             let who = words::label(&exit.victim);
             summary = format!(
                 "{who} was not killed: it passed on the 137 of {}",
                 child.story()
+            );
+            advice = words::advice_by(
+                "exit_code_passed_on",
+                |name| (name == "child").then(|| child.story()),
+                self.rules,
             );
         }
         readable(Death {
@@ -121,7 +128,7 @@ impl Subject<'_> {
             actor: actor_record(&verdict.actor),
             outcome: Some(outcome(exit, None)),
             caused_by: child.map(|child| child.id.clone()),
-            advice: words::advice(&verdict, &exit.victim, &exit.victim, page_bytes, self.rules),
+            advice,
             evidence,
             ..self.blank(exit.boottime_ns)
         })
@@ -380,7 +387,7 @@ fn case_evidence(case: &Case, killer: &Kill, evidence: &mut Vec<Evidence>) {
     if killer.event.victim.dumping_core == Some(true) {
         evidence.push(Evidence {
             code: "dumping_core",
-            text: "the process was crashing already: this SIGKILL cut off its core dump, and on kernels before 6.18 its status then says 9 instead of the fault".to_owned(),
+            text: "the process was crashing already: this SIGKILL cut off its core dump, and made its status say 9 instead of the fault".to_owned(),
             source: "signal_generate",
         });
     }

@@ -153,8 +153,12 @@ fn by_actor(
     rules: &Rules,
     evidence: &mut Vec<Evidence>,
 ) -> Own {
-    let party = actor::find(&kill.sender, &kill.victim, rules);
     let own = kill.sender.group == kill.victim.group;
+    let party = if own && !stop.is_some_and(|stop| stop.same_actor) {
+        Party::own(&kill.sender)
+    } else {
+        actor::find(&kill.sender, &kill.victim, rules)
+    };
     let cause = match party.kind {
         ActorKind::OomDaemon => Cause::UserspaceOom,
         _ if stop.is_some_and(|stop| stop.same_actor) => Cause::StopTimeout,
@@ -309,6 +313,10 @@ fn stop_evidence(stop: &stop::Found<'_>, is_init: bool, evidence: &mut Vec<Evide
             "stop_signal_not_taken",
             format!("{signal} was waiting still: the victim had not run to take it"),
         ),
+        stop::Reason::Ending => (
+            "stop_signal_ending",
+            format!("{signal} was taken and has no handler: the victim was on its way out already"),
+        ),
         stop::Reason::Handled if stop.has_handler() => (
             "stop_signal_handled",
             format!("{signal} was taken: the victim has a handler for it, and went on"),
@@ -316,7 +324,7 @@ fn stop_evidence(stop: &stop::Found<'_>, is_init: bool, evidence: &mut Vec<Evide
         stop::Reason::Handled => (
             "stop_signal_handled",
             format!(
-                "{signal} was taken and the victim went on: it waits for the signal itself (sigwait, signalfd), or was on its way out"
+                "{signal} was taken and the victim went on: it waits for the signal itself (sigwait, signalfd)"
             ),
         ),
     };
@@ -325,6 +333,16 @@ fn stop_evidence(stop: &stop::Found<'_>, is_init: bool, evidence: &mut Vec<Evide
         text,
         source: "signal_generate",
     });
+    let held = matches!(stop.reason, stop::Reason::Frozen | stop::Reason::Stopped);
+    if held && stop.is_blocked {
+        evidence.push(Evidence {
+            code: "stop_signal_blocked",
+            text: format!(
+                "it blocks {signal}, too: once it goes on, it takes it by sigwait or signalfd, or not at all"
+            ),
+            source: "signal_generate",
+        });
+    }
     if !stop.same_actor {
         evidence.push(Evidence {
             code: "stop_by_another",

@@ -275,7 +275,7 @@ pub struct Stop {
     pub configured_grace_ms: Option<u64>,
     pub result: &'static str,
     /// Why the victim did not stop: `ignored`, `frozen`, `stopped`, `uninterruptible`,
-    /// `blocked`, `not_taken` or `handled`.
+    /// `blocked`, `not_taken`, `ending` or `handled`.
     pub reason: &'static str,
     /// Sent by the party that sent the SIGKILL, too.
     pub same_actor: bool,

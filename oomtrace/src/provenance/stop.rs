@@ -20,6 +20,8 @@ pub(super) enum Reason {
     Blocked,
     /// Nothing kept it from taking the signal, and it had not yet done so.
     NotTaken,
+    /// It took the signal, which has its default action, and had not ended yet.
+    Ending,
     /// It took the signal and went on.
     Handled,
 }
@@ -35,6 +37,7 @@ impl Reason {
             Self::Uninterruptible => "uninterruptible",
             Self::Blocked => "blocked",
             Self::NotTaken => "not_taken",
+            Self::Ending => "ending",
             Self::Handled => "handled",
         }
     }
@@ -49,7 +52,12 @@ impl Reason {
             return Self::Ignored;
         }
         if !now.is_pending(request.signal) {
-            return Self::Handled;
+            // What is blocked waits, unless sigwait(3) or a signalfd takes it.
+            let waited_for = then.blocks(request.signal) || now.blocks(request.signal);
+            return match request.handler {
+                Some(Handler::Default) if !waited_for => Self::Ending,
+                _ => Self::Handled,
+            };
         }
         let blocked = now.blocks(request.signal);
         let uninterruptible = [now.is_uninterruptible(), then.is_uninterruptible()];
@@ -76,6 +84,8 @@ pub(super) struct Found<'a> {
     /// Sent by the party that sent the SIGKILL.
     pub same_actor: bool,
     pub reason: Reason,
+    /// The signal waits, and the victim blocks it.
+    pub is_blocked: bool,
 }
 
 impl Found<'_> {
@@ -105,6 +115,8 @@ pub(super) fn find<'a>(kill: &'a Sigkill, window_ns: u64, rules: &Rules) -> Opti
             grace_ns: kill.boottime_ns.saturating_sub(request.first_ns),
             same_actor: actor::same_party(&request.sender, &kill.sender, rules),
             reason: Reason::of(request, kill),
+            is_blocked: kill.victim.waiting.is_pending(request.signal)
+                && kill.victim.waiting.blocks(request.signal),
         })
         .max_by_key(|found| {
             (

@@ -122,7 +122,12 @@ pub(super) fn summary(
             "{who} was killed because its tracer {} ended (PTRACE_O_EXITKILL)",
             label(sender)
         ),
-        Cause::CpuLimit => format!("{who} used up its CPU time limit"),
+        Cause::CpuLimit if verdict.mechanism == Mechanism::RlimitRttime => {
+            format!(
+                "{who} ran for longer at a stretch than its real-time limit allows (RLIMIT_RTTIME)"
+            )
+        }
+        Cause::CpuLimit => format!("{who} used up its CPU time limit (RLIMIT_CPU)"),
         Cause::OwnTimer => match verdict.mechanism {
             Mechanism::PosixTimer => {
                 format!("{who} was killed by a POSIX timer that was set to SIGKILL")
@@ -133,9 +138,29 @@ pub(super) fn summary(
             _ => format!("{who} was killed by a child's exit signal that was set to SIGKILL"),
         },
         Cause::Bpf => format!("{who} was killed by a BPF program"),
-        Cause::Kernel => format!("{who} was killed by the kernel itself"),
+        Cause::Kernel => by_kernel(verdict.mechanism, &who, &actor),
         Cause::ExitCode => format!("{who} was not killed: it exited with status 137 by itself"),
         Cause::Unknown => format!("{who} died of SIGKILL; who sent it was not seen"),
+    }
+}
+
+fn by_kernel(mechanism: Mechanism, who: &str, actor: &str) -> String {
+    match mechanism {
+        Mechanism::Seccomp => {
+            format!("{who} was ended by seccomp: it made a system call that strict mode forbids")
+        }
+        Mechanism::Ptrace => {
+            format!(
+                "{who} was ended by its tracer {actor}, which let it go on with signal 9 (ptrace)"
+            )
+        }
+        Mechanism::Sysrq => {
+            format!("{who} was killed by the kernel, which somebody told to (SysRq)")
+        }
+        Mechanism::MemoryFailure => {
+            format!("{who} was killed by the kernel: memory of it has gone bad")
+        }
+        _ => format!("{who} was killed by the kernel itself"),
     }
 }
 
@@ -207,10 +232,14 @@ pub(super) fn advice(
             Some(stop::Reason::Uninterruptible) => "stop_uninterruptible",
             _ => "stop_slow",
         },
+        Cause::CpuLimit if verdict.mechanism == Mechanism::RlimitRttime => "cpu_limit_rttime",
+        Cause::Kernel => match verdict.mechanism {
+            Mechanism::Seccomp => "kernel_seccomp",
+            Mechanism::Ptrace => "kernel_ptrace",
+            Mechanism::Sysrq => "kernel_sysrq",
+            _ => "kernel",
+        },
         cause => cause.name(),
-    };
-    let Some(row) = rules.advice(key) else {
-        return Vec::new();
     };
     let size = |pages: Option<u64>| {
         pages.map_or_else(
@@ -218,7 +247,7 @@ pub(super) fn advice(
             |pages| bytes(pages.saturating_mul(page_bytes)),
         )
     };
-    let text = fill(&row.text, |name| match name {
+    let value = |name: &str| match name {
         "victim" => victim.comm.clone(),
         "actor" => Some(actor_label(verdict, sender)),
         "limit" => Some(size(limit.and_then(|level| level.max_pages))),
@@ -229,10 +258,23 @@ pub(super) fn advice(
             .map(|stop| signal_names::name(stop.request.signal)),
         "grace" => verdict.stop.map(|stop| duration_ns(stop.grace_ns)),
         _ => None,
-    });
+    };
+    advice_by(key, value, rules)
+}
+
+/// The advice under a key, with values for what stands in braces.
+#[must_use]
+pub(super) fn advice_by(
+    key: &str,
+    value: impl Fn(&str) -> Option<String>,
+    rules: &Rules,
+) -> Vec<Advice> {
+    let Some(row) = rules.advice(key) else {
+        return Vec::new();
+    };
     vec![Advice {
         code: row.code.clone(),
-        text,
+        text: fill(&row.text, value),
     }]
 }
 

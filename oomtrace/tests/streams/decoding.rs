@@ -155,7 +155,7 @@ fn arguments_that_were_not_read_whole_say_so() {
 #[test]
 fn a_cgroup_too_deep_for_its_path_is_named_from_the_leaf() {
     let names: Vec<String> = (5..=20).rev().map(|n: u32| n.to_string()).collect();
-    let names = names.join("\0");
+    let names = names.join("\0") + "\0\0";
     let level = |depth: u32| MemcgLevel {
         depth,
         flags: memcg_flags::DEPTH,

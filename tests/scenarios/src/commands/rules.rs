@@ -29,7 +29,7 @@ fn name_an_actor(options: &Options) -> Result<Vec<String>> {
     let path = std::env::temp_dir().join(format!("oomtrace-rules-{}.toml", std::process::id()));
     let rules = format!(
         "[[actor]]\nkind = \"service_manager\"\nname = \"acme\"\npaths = [{:?}]\n",
-        fs::canonicalize(&options.fixture)?
+        fs::canonicalize(&options.fixture)?.to_string_lossy()
     );
     fs::write(&path, rules)?;
     let started = Tracer::start_with(options, &["--rules", &path.to_string_lossy()]);
