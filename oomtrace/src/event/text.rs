@@ -71,7 +71,8 @@ pub fn path(names: &[u8]) -> String {
 /// The path so many names further up; `None` where that lies above what is known.
 #[must_use]
 pub fn ancestor(path: &str, up: u32) -> Option<String> {
-    let mut path = path;
+    // Each name has its slash before it, and the root has none.
+    let mut path = if path == "/" { "" } else { path };
     for _ in 0..up {
         path = path.rsplit_once('/')?.0;
     }
@@ -177,6 +178,7 @@ mod tests {
         assert_eq!(of("/a", 1).as_deref(), Some("/"));
         assert_eq!(of("/a", 2), None);
         assert_eq!(of("/", 0).as_deref(), Some("/"));
+        assert_eq!(of("/", 1), None);
         assert_eq!(of("…/b/c", 1).as_deref(), Some("…/b"));
         assert_eq!(of("…/b/c", 2), None);
     }
