@@ -78,7 +78,7 @@ fn process(process: &Process) {
         paths
             .into_iter()
             .flatten()
-            .all(|path| path.starts_with('/'))
+            .all(|path| path.starts_with(['/', '…']))
     );
 }
 

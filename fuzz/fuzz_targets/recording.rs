@@ -1,5 +1,5 @@
 //! The reader of recordings, and what it reads through the pipeline: nothing panics, every
-//! line for programs is JSON, and nothing for people moves the cursor.
+//! line for programs is JSON, and nothing does anything to a terminal.
 #![no_main]
 
 use std::{
@@ -9,7 +9,7 @@ use std::{
 
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};
 use oomtrace::{
-    event::{entry::Entry, recording::Reader},
+    event::{entry::Entry, recording::Reader, text::is_hidden},
     pipeline::{NoLookups, Pipeline, Source},
     provenance::{Config, rules::Rules},
     sinks::{Sink, json::Json, pretty::Pretty},
@@ -88,7 +88,8 @@ fn run(entries: &[Entry], source: Source) {
         let record: serde_json::Value = serde_json::from_slice(line).expect("it is JSON");
         assert!(record["type"].is_string(), "{record}");
     }
-    let pretty = String::from_utf8(pretty.bytes()).expect("it is UTF-8");
-    let moves = |c: char| c.is_control() && c != '\n';
-    assert!(!pretty.contains(moves), "{pretty:?}");
+    for written in [json, pretty.bytes()] {
+        let text = String::from_utf8(written).expect("it is UTF-8");
+        assert!(!text.contains(|c| is_hidden(c) && c != '\n'), "{text:?}");
+    }
 }

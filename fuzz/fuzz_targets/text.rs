@@ -2,7 +2,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use oomtrace::event::text::{cgroup_prefix, comm, command_line, path, printable, strings, utf8};
+use oomtrace::event::text::{
+    ancestor, comm, command_line, is_hidden, path, printable, strings, tty, utf8,
+};
 
 fuzz_target!(|bytes: &[u8]| {
     let text = utf8(bytes);
@@ -12,11 +14,11 @@ fuzz_target!(|bytes: &[u8]| {
     }
 
     let name = comm(bytes);
-    assert!(!name.contains('\0'));
+    assert!(!name.contains('\0') && !tty(bytes).contains('\0'));
     assert!(text.starts_with(&name) || !text.is_ascii() || text.contains("\\x"));
 
     let safe = printable(&text);
-    assert!(!safe.contains(char::is_control));
+    assert!(!safe.contains(is_hidden));
     assert_eq!(printable(&safe), safe);
 
     let args = strings(bytes);
@@ -24,17 +26,30 @@ fuzz_target!(|bytes: &[u8]| {
     assert_eq!(args.is_empty(), bytes.is_empty());
     assert_eq!(as_a_shell(&command_line(&args)), args);
 
-    let whole = path(bytes);
-    assert!(whole.starts_with('/'));
-    let depth = bytes.first().map_or(0, |byte| u32::from(*byte));
-    let prefix = cgroup_prefix(&whole, depth);
-    assert!(prefix.starts_with('/'));
-    assert_eq!(cgroup_prefix(&prefix, depth), prefix);
-    if !whole.contains("//") && whole.len() > 1 && !whole.ends_with('/') {
-        assert!(prefix == "/" || whole.starts_with(&prefix));
-        assert_eq!(cgroup_prefix(&whole, u32::MAX), whole);
-    }
+    let most = 1 + bytes.first().map_or(0, |byte| usize::from(*byte % 20));
+    a_path(&args, &path(bytes, most), most);
 });
+
+/// The path of these names, of which so many are kept at the most.
+fn a_path(names: &[String], whole: &str, most: usize) {
+    let is_cut = names.len() >= most;
+    assert!(whole.starts_with(if is_cut { "…/" } else { "/" }));
+    for up in 0..8 {
+        if let Some(above) = ancestor(whole, up) {
+            assert!(above == "/" || whole.starts_with(&above));
+        }
+    }
+    // A name of the kernel's is never empty, and a slash is what parts it from the next.
+    if names
+        .iter()
+        .all(|name| !name.is_empty() && !name.contains('/'))
+    {
+        let top = names.len() as u32;
+        let root = (!is_cut).then(|| "/".to_owned());
+        assert_eq!(ancestor(whole, top), root);
+        assert_eq!(ancestor(whole, top + 1), None);
+    }
+}
 
 /// The words of a line, by a shell's rules for single quotes and backslashes.
 fn as_a_shell(line: &str) -> Vec<String> {
