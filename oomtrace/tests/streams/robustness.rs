@@ -19,7 +19,7 @@ use proptest::{collection::vec, prelude::*, sample};
 
 use crate::support::{
     cases, engine,
-    make::lost,
+    make::{lost, opening},
     recordings::{self, ALL},
 };
 
@@ -239,7 +239,7 @@ fn what_a_recording_says_of_its_tracer_does_not_move_the_cursor() {
     const EVIL: &str = "\x1b[2J\n\u{202e}";
     let mut engine = engine();
     let mut out = Vec::new();
-    for mut event in recordings::named("6.12-v2-fentry").events[..2].to_vec() {
+    for mut event in opening() {
         match &mut event {
             Event::Session(session) => EVIL.clone_into(&mut session.version),
             Event::Attached(attached) => EVIL.clone_into(&mut attached.oom_hook),
