@@ -8,6 +8,10 @@ use crate::wire::{STOP_SLOTS, StopSlot};
 /// module's name adds.
 pub const MAX_SYMBOL_BYTES: usize = 512 + 64;
 
+/// After the reader was woken from a processor, it is not woken from there for so long. It
+/// goes on looking for longer than that before it sleeps again.
+pub const QUIET_NS: u64 = 5_000_000;
+
 /// A thread group, safe against reuse of its id.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]

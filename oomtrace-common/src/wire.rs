@@ -60,7 +60,8 @@ pub mod kind {
 pub mod tag {
     /// One [`TaskFacts`](super::TaskFacts).
     pub const TASK: u16 = 1;
-    /// [`Ancestor`](super::Ancestor)s, the parent first.
+    /// [`Ancestor`](super::Ancestor)s, the parent first. A victim's end at the sender or at
+    /// the sender's parent, above which both have the same.
     pub const ANCESTRY: u16 = 2;
     /// A [`ArgvHeader`](super::ArgvHeader), then bytes of the argument area: NUL-terminated strings.
     pub const ARGV: u16 = 3;
@@ -304,11 +305,10 @@ pub struct TaskFacts {
 pub struct Ancestor {
     pub start_ns: u64,
     pub tgid: u32,
-    /// All ones: not known.
-    pub uid: u32,
-    /// Its id in its own PID namespace, and the depth of that; both 0: not known.
+    /// Its id in its own PID namespace, and the depth of that; both 0: not read.
     pub ns_tgid: u32,
     pub ns_level: u32,
+    pub pad: u32,
     pub comm: [u8; COMM_BYTES],
 }
 
@@ -475,7 +475,7 @@ layout! {
     OomKillBody: 40 { present @ 0, constraint @ 4, chosen_tgid @ 8, sender_tid @ 12, points @ 16, total_pages @ 24, gfp_mask @ 32, order @ 36 }
     SectionHeader: 8 { tag @ 0, who @ 2, len @ 4 }
     TaskFacts: 208 { present @ 0, start_ns @ 8, tgid @ 16, flags @ 36, exit_code @ 44, uid @ 60, rss_anon_pages @ 80, jobctl @ 128, state @ 160, comm @ 176, tty @ 192 }
-    Ancestor: 40 { start_ns @ 0, tgid @ 8, uid @ 12, ns_tgid @ 16, comm @ 24 }
+    Ancestor: 40 { start_ns @ 0, tgid @ 8, ns_tgid @ 12, ns_level @ 16, comm @ 24 }
     CpuLimits: 40 { present @ 0, cpu_hard_s @ 8, rttime_hard_us @ 16, user_ns @ 24, system_ns @ 32 }
     ArgvHeader: 8 { area_bytes @ 0 }
     MemcgLevel: 80 {

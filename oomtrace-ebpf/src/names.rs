@@ -54,9 +54,10 @@ pub(crate) fn put_exe(record: Record, who: u16, task: Address) {
     if !record.section(tag::EXE, who) {
         return;
     }
+    let mut root = chase!(mount, vfsmount_root);
     let mut is_whole = false;
     for _ in 0..MAX_EXE_NAMES + MAX_EXE_MOUNTS {
-        if follow!(mount, vfsmount_root) == Some(dentry) {
+        if dentry == root {
             // The root of this mount: go on where it is mounted. `struct mount` has its
             // `struct vfsmount` inside; the topmost is its own parent.
             let outer = mount.wrapping_sub(mount_offset);
@@ -71,6 +72,7 @@ pub(crate) fn put_exe(record: Record, who: u16, task: Address) {
                 break;
             }
             mount = above.wrapping_add(mount_offset);
+            root = chase!(mount, vfsmount_root);
             dentry = at;
             continue;
         }

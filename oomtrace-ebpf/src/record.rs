@@ -7,13 +7,14 @@ use aya_ebpf::{
     maps::{Array, PerCpuArray, RingBuf},
 };
 use oomtrace_common::{
-    maps::Losses,
+    maps::{Losses, QUIET_NS},
     wire::{
-        ALIGN, MAX_ARGV_BYTES, MAX_RECORD_BYTES, RecordHeader, SectionHeader, VERSION, kind::COUNT,
+        ALIGN, MAX_ANCESTORS, MAX_ARGV_BYTES, MAX_RECORD_BYTES, RecordHeader, SectionHeader,
+        VERSION, kind::COUNT,
     },
 };
 
-use crate::kernel::{boottime_ns, bounded, cpu};
+use crate::kernel::{Address, boottime_ns, bounded, cpu};
 
 /// Past the end of a record there is room for the two largest writes, so that an offset
 /// kept within the record by a mask is always in bounds.
@@ -28,11 +29,17 @@ pub(crate) struct Scratch {
     at: u64,
     /// Where the open section's header is.
     section: u64,
+    /// The ancestors that were appended last; null behind the last.
+    ancestors: [u64; MAX_ANCESTORS],
 }
 
 /// The user side sets its size.
 #[map]
 static EVENTS: RingBuf = RingBuf::with_byte_size(8 * 1024 * 1024, 0);
+
+/// When the reader was last woken from this processor.
+#[map]
+static WOKEN: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 /// Records lost for want of room, by kind.
 #[map]
@@ -77,6 +84,13 @@ impl Record {
         };
         record.set_at(size_of::<RecordHeader>() + size_of::<B>());
         Some((record, body))
+    }
+
+    /// When the record was begun.
+    #[inline(always)]
+    fn now(self) -> u64 {
+        // SAFETY: it starts with a header, see `begin`; volatile as below.
+        unsafe { (&raw const (*self.0.cast::<RecordHeader>()).boottime_ns).read_volatile() }
     }
 
     /// How many bytes there are so far.
@@ -162,10 +176,36 @@ impl Record {
         Some(value)
     }
 
+    /// One of the ancestors that were appended last.
+    #[inline(always)]
+    pub(crate) fn ancestor(self, index: usize) -> Address {
+        // SAFETY: within the scratch; volatile, so that it is a mere number to the verifier.
+        let address = unsafe {
+            let ancestors = &raw const (*self.0.cast::<Scratch>()).ancestors;
+            ancestors.cast::<u64>().add(index).read_volatile()
+        };
+        core::ptr::with_exposed_provenance(address as usize)
+    }
+
+    /// Remembers an ancestor; `index` is below `MAX_ANCESTORS`.
+    #[inline(always)]
+    pub(crate) fn set_ancestor(self, index: usize, ancestor: Address) {
+        // SAFETY: as above.
+        unsafe {
+            let ancestors = &raw mut (*self.0.cast::<Scratch>()).ancestors;
+            let address = ancestor.expose_provenance() as u64;
+            ancestors.cast::<u64>().add(index).write_volatile(address);
+        }
+    }
+
     /// Hands the record to the reader. What finds no room is counted.
+    ///
+    /// To wake the reader can cost as much as a third of the record. So it is woken once in
+    /// `QUIET_NS` at the most; it stays awake for longer than that.
     #[inline(always)]
     pub(crate) fn submit(self) {
         let len = bounded::<MASK>(self.at());
+        let wakeup = wakeup(self.now());
         // SAFETY: `base` starts with a header, see `begin`; `len` bytes of the scratch are
         // initialised (map memory always is).
         let result = unsafe {
@@ -174,7 +214,7 @@ impl Record {
                 (&raw const EVENTS).cast_mut().cast(),
                 self.0.cast(),
                 bounded::<MASK>(len) as u64,
-                0,
+                wakeup,
             )
         };
         if result != 0 {
@@ -182,6 +222,28 @@ impl Record {
             lost(unsafe { (*self.0.cast::<RecordHeader>()).kind });
         }
     }
+}
+
+/// `BPF_RB_NO_WAKEUP` and `BPF_RB_FORCE_WAKEUP` of include/uapi/linux/bpf.h.
+const NO_WAKEUP: u64 = 1;
+const FORCE_WAKEUP: u64 = 2;
+
+/// Whether the reader is to be woken for a record of this moment. It is forced, for by itself
+/// the kernel wakes only a reader that has read all that came before.
+#[inline(always)]
+fn wakeup(now: u64) -> u64 {
+    let Some(woken) = WOKEN.get_ptr_mut(0) else {
+        return FORCE_WAKEUP;
+    };
+    // SAFETY: this processor's own entry; what is lost when another program comes between is
+    // one wake-up too many.
+    unsafe {
+        if now.wrapping_sub(*woken) < QUIET_NS {
+            return NO_WAKEUP;
+        }
+        *woken = now;
+    }
+    FORCE_WAKEUP
 }
 
 /// Counts a record that could not be handed over.

@@ -144,12 +144,14 @@ pub(crate) fn put_facts(record: Record, who: u16, task: Address, leader: Address
     // The leader's name is the process's.
     let named = if who == who::VICTIM { leader } else { task };
     fill!(facts.comm, COMM, named, task_comm);
-    fill!(facts.state, STATE, task, task_state);
-    fill!(facts.jobctl, JOBCTL, task, task_jobctl);
-    fill!(facts.blocked, BLOCKED, task, task_blocked);
-    fill!(facts.own_pending, PENDING, task, task_pending);
-    fill!(facts.seccomp_mode, SECCOMP, task, task_seccomp_mode);
-    fill!(facts.ptrace, PTRACE, task, task_ptrace);
+    if who == who::VICTIM {
+        fill!(facts.state, STATE, task, task_state);
+        fill!(facts.jobctl, JOBCTL, task, task_jobctl);
+        fill!(facts.blocked, BLOCKED, task, task_blocked);
+        fill!(facts.own_pending, PENDING, task, task_pending);
+        fill!(facts.seccomp_mode, SECCOMP, task, task_seccomp_mode);
+        fill!(facts.ptrace, PTRACE, task, task_ptrace);
+    }
     if let Some(cred) = follow!(task, task_cred) {
         fill!(facts.uid, UID, cred, cred_uid);
     }
@@ -161,7 +163,9 @@ pub(crate) fn put_facts(record: Record, who: u16, task: Address, leader: Address
     }
     if let Some(mm) = follow!(task, task_mm) {
         facts.present |= present::MM;
-        put_memory_facts(facts, mm);
+        if who == who::VICTIM {
+            put_memory_facts(facts, mm);
+        }
     }
 }
 
@@ -231,13 +235,15 @@ pub(crate) fn fill_ancestor(ancestor: &mut Ancestor, leader: Address) -> bool {
     let known = fetch(&mut ancestor.tgid, leader, offset!(task_tgid));
     fetch(&mut ancestor.start_ns, leader, offset!(task_start_boottime));
     fetch(&mut ancestor.comm, leader, offset!(task_comm));
-    let mut cred: Address = core::ptr::null();
-    fetch(&mut cred, leader, offset!(task_cred));
-    // All ones stand for "not known".
-    let uid = fetch(&mut ancestor.uid, cred, offset!(cred_uid));
-    ancestor.uid |= !uid as u32;
     ancestor.ns_level = 0;
     ancestor.ns_tgid = 0;
+    ancestor.pad = 0;
+    known != 0
+}
+
+/// Fills in what an ancestor is called in its own PID namespace.
+#[inline(always)]
+fn fill_namespace(ancestor: &mut Ancestor, leader: Address) {
     let pid = chase!(leader, task_signal, signal_pid_tgid);
     fetch(&mut ancestor.ns_level, pid, offset!(pid_level));
     if let (Some(numbers), Some(nr)) = (offset!(pid_numbers), offset!(upid_nr)) {
@@ -248,7 +254,6 @@ pub(crate) fn fill_ancestor(ancestor: &mut Ancestor, leader: Address) -> bool {
             Some((numbers + nr).wrapping_add(at)),
         );
     }
-    known != 0
 }
 
 /// The leader of the parent's thread group; `None` at the top (the idle task is no parent).
@@ -261,23 +266,22 @@ pub(crate) fn parent(leader: Address) -> Option<Address> {
     Some(self::leader(parent))
 }
 
-/// Appends the file names of the executables of `leader`'s ancestors, its parent's first.
+/// Appends the file names of the executables of the ancestors that [`put_ancestry`] has just
+/// appended.
 #[inline(never)]
-pub(crate) fn put_ancestry_exe(record: Record, who: u16, leader: Address) {
+pub(crate) fn put_ancestry_exe(record: Record, who: u16) {
     if !record.section(tag::ANCESTRY_EXE, who) {
         return;
     }
-    let mut task = leader;
-    for _ in 0..MAX_ANCESTORS {
-        let Some(parent) = parent(task) else { break };
-        if record.room(MAX_NAME_BYTES).is_none() {
+    for index in 0..MAX_ANCESTORS {
+        let parent = record.ancestor(index);
+        if parent.is_null() || record.room(MAX_NAME_BYTES).is_none() {
             break;
         }
         let name = chase!(parent, task_mm, mm_exe_file, file_dentry, dentry_name);
         if !names::put_name(record, name) {
             names::put_no_name(record);
         }
-        task = parent;
     }
     record.end();
 }
@@ -314,12 +318,14 @@ pub(crate) fn put_ptracer(record: Record, who: u16, task: Address) {
     }
 }
 
-/// Appends the ancestors of `leader`, its parent first.
+/// Appends the ancestors of a victim, its parent first, up to the sender or the sender's
+/// parent: above those both have the same ancestors, and the sender's stand there already.
 #[inline(never)]
-pub(crate) fn put_ancestry(record: Record, who: u16, leader: Address) {
-    if !record.section(tag::ANCESTRY, who) {
+pub(crate) fn put_victim_ancestry(record: Record, leader: Address, sender: Address) {
+    if !record.section(tag::ANCESTRY, who::VICTIM) {
         return;
     }
+    let senders_parent = record.ancestor(0);
     let mut task = leader;
     for _ in 0..MAX_ANCESTORS {
         let Some(parent) = parent(task) else { break };
@@ -327,9 +333,42 @@ pub(crate) fn put_ancestry(record: Record, who: u16, leader: Address) {
             break;
         };
         // SAFETY: `room` promises the bytes; every bit pattern is an `Ancestor`.
-        if !fill_ancestor(unsafe { &mut *room.cast::<Ancestor>() }, parent) {
+        let ancestor = unsafe { &mut *room.cast::<Ancestor>() };
+        if !fill_ancestor(ancestor, parent) {
             break;
         }
+        record.advance(size_of::<Ancestor>());
+        if parent == sender || parent == senders_parent {
+            break;
+        }
+        task = parent;
+    }
+    record.end();
+}
+
+/// Appends the ancestors of `leader`, its parent first.
+#[inline(never)]
+pub(crate) fn put_ancestry(record: Record, who: u16, leader: Address) {
+    if !record.section(tag::ANCESTRY, who) {
+        return;
+    }
+    let mut task = leader;
+    for index in 0..MAX_ANCESTORS {
+        record.set_ancestor(index, core::ptr::null());
+        let Some(parent) = parent(task) else { break };
+        let Some(room) = record.room(size_of::<Ancestor>()) else {
+            break;
+        };
+        // SAFETY: `room` promises the bytes; every bit pattern is an `Ancestor`.
+        let ancestor = unsafe { &mut *room.cast::<Ancestor>() };
+        if !fill_ancestor(ancestor, parent) {
+            break;
+        }
+        // A session in a container is told by the namespaces on the sender's way up.
+        if who == who::SENDER {
+            fill_namespace(ancestor, parent);
+        }
+        record.set_ancestor(index, parent);
         record.advance(size_of::<Ancestor>());
         task = parent;
     }

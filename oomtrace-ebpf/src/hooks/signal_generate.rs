@@ -100,8 +100,8 @@ fn try_sigkill(ctx: &RawTracePointContext) -> Option<()> {
     task::put_facts(record, who::VICTIM, victim, victim_leader);
     task::put_cpu_limits(record, who::VICTIM, victim);
     task::put_ancestry(record, who::SENDER, sender_leader);
-    task::put_ancestry_exe(record, who::SENDER, sender_leader);
-    task::put_ancestry(record, who::VICTIM, victim_leader);
+    task::put_ancestry_exe(record, who::SENDER);
+    task::put_victim_ancestry(record, victim_leader, sender_leader);
 
     memcg::put_unified_root(record, victim);
     memcg::put_chain(record, who::VICTIM, memcg::css_of(victim));

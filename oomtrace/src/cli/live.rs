@@ -18,6 +18,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow};
+use oomtrace_common::maps::QUIET_NS;
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{
@@ -51,6 +52,11 @@ const SETTLE: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// While the second thread does not keep up, it is asked again after this.
 const BLOCKED: Duration = Duration::from_millis(20);
+/// After the last record the ring buffer is looked at for so long without being woken: the
+/// programs wake nobody within [`QUIET_NS`] of the last time.
+const AWAKE: Duration = Duration::from_nanos(5 * QUIET_NS);
+/// How often it is looked at then.
+const LOOK: Duration = Duration::from_millis(2);
 /// So many records are passed on before signals are looked at.
 const AT_A_TIME: usize = 4096;
 /// So many entries may wait for the second thread; then the ring buffer fills, and what
@@ -152,6 +158,8 @@ pub(super) struct Live {
     late: VecDeque<Entry>,
     /// The ring buffer was not emptied.
     more: bool,
+    /// Until then more is looked for without being woken.
+    awake_until: Option<Instant>,
     progress: Arc<Progress>,
     worker: Option<JoinHandle<Result<(), PipelineError>>>,
 }
@@ -235,6 +243,7 @@ impl Live {
             held: None,
             late: VecDeque::new(),
             more: false,
+            awake_until: None,
             progress,
             worker: Some(worker),
         };
@@ -263,6 +272,12 @@ impl Live {
             tokio::task::yield_now().await;
             return Ok(self.drain());
         }
+        if self.awake_until.is_some_and(|until| Instant::now() < until) {
+            return tokio::select! {
+                () = tokio::time::sleep(LOOK) => Ok(self.drain()),
+                _ = ticker.tick() => Ok(self.tick()),
+            };
+        }
         tokio::select! {
             ready = self.probe.readable_mut() => {
                 ready.context("the ring buffer cannot be waited for")?.clear_ready();
@@ -287,6 +302,7 @@ impl Live {
             let Some(record) = self.probe.get_mut().next_record() else {
                 return Turn::GoOn;
             };
+            self.awake_until = Some(Instant::now() + AWAKE);
             if self.send(Entry::Kernel(record)) == Turn::Ended {
                 return Turn::Ended;
             }

@@ -204,6 +204,9 @@ impl Decoder {
         sections: &Sections<'_>,
     ) -> Result<Sigkill, DecodeError> {
         let stops = sections.get(tag::STOPS, who::VICTIM).unwrap_or_default();
+        let sender = self.process(sections, who::SENDER, "sender")?;
+        let mut victim = self.process(sections, who::VICTIM, "victim")?;
+        facts::complete_ancestry(&mut victim, &sender);
         Ok(Sigkill {
             boottime_ns,
             result: facts::signal_result(body.result),
@@ -214,8 +217,8 @@ impl Decoder {
                 info_kind::PRIV => InfoKind::Priv,
                 _ => InfoKind::Pointer,
             },
-            sender: self.process(sections, who::SENDER, "sender")?,
-            victim: self.process(sections, who::VICTIM, "victim")?,
+            sender,
+            victim,
             stack: sections
                 .get(tag::STACK, who::EVENT)
                 .and_then(|stack| self.stack(stack)),

@@ -3,8 +3,8 @@
 use oomtrace_common::{
     signals::result,
     wire::{
-        ArgvHeader, CpuLimits as WireLimits, MAX_STOP_ANCESTORS, StopSlot, TaskFacts, cpu_limits,
-        present,
+        ArgvHeader, CpuLimits as WireLimits, MAX_ANCESTORS, MAX_STOP_ANCESTORS, StopSlot,
+        TaskFacts, cpu_limits, present,
     },
 };
 
@@ -97,6 +97,27 @@ pub(super) fn task(facts: &TaskFacts) -> Process {
         exit_code,
         ..Process::default()
     }
+}
+
+/// A victim's ancestors end at the sender or at the sender's parent: above those both have the
+/// same.
+pub(super) fn complete_ancestry(victim: &mut Process, sender: &Process) {
+    let Some(last) = victim.ancestry.last().map(|last| last.group) else {
+        return;
+    };
+    let above = if last == sender.group {
+        Some(sender.ancestry.as_slice())
+    } else {
+        sender
+            .ancestry
+            .iter()
+            .position(|ancestor| ancestor.group == last)
+            .and_then(|at| sender.ancestry.get(at + 1..))
+    };
+    let room = MAX_ANCESTORS.saturating_sub(victim.ancestry.len());
+    victim
+        .ancestry
+        .extend(above.unwrap_or_default().iter().take(room).cloned());
 }
 
 /// Counters are kept per CPU and summed up late: they can be a little below zero.

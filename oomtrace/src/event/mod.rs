@@ -30,8 +30,7 @@ pub struct Group {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ancestor {
     pub group: Group,
-    pub uid: Option<u32>,
-    /// Id in its own PID namespace, and how deep that lies.
+    /// Id in its own PID namespace, and how deep that lies; of a sender's ancestors only.
     pub ns_tgid: Option<u32>,
     pub ns_level: u32,
     pub comm: String,
@@ -54,7 +53,6 @@ impl From<&WireAncestor> for Ancestor {
                 tgid: wire.tgid,
                 start_ns: wire.start_ns,
             },
-            uid: (wire.uid != u32::MAX).then_some(wire.uid),
             ns_tgid: (wire.ns_tgid != 0).then_some(wire.ns_tgid),
             ns_level: wire.ns_level,
             comm: text::comm(&wire.comm),

@@ -94,7 +94,6 @@ fn init() -> Process {
 fn ancestor(process: &Process) -> Ancestor {
     Ancestor {
         group: process.group,
-        uid: process.uid,
         ns_tgid: process.ns_tgid,
         ns_level: process.ns_level,
         comm: process.comm.clone().unwrap_or_default(),
