@@ -106,11 +106,9 @@ pub(crate) fn put_cgroup(record: Record, tag: u16, who: u16, cgroup: Address) {
     if !record.section(tag, who) {
         return;
     }
-    let mut is_whole = false;
-    for _ in 0..=MAX_CGROUP_NAMES {
+    for _ in 0..MAX_CGROUP_NAMES {
         // The root has no name and no parent.
         let Some(parent) = follow!(node, kernfs_parent) else {
-            is_whole = true;
             break;
         };
         let Some(name) = follow!(node, kernfs_name) else {
@@ -121,7 +119,7 @@ pub(crate) fn put_cgroup(record: Record, tag: u16, who: u16, cgroup: Address) {
         }
         node = parent;
     }
-    if !is_whole {
+    if !chase!(node, kernfs_parent).is_null() {
         put_no_name(record);
     }
     record.end();

@@ -41,6 +41,7 @@ impl Subject<'_> {
                 hook: killer.hook.as_deref(),
                 line: killer.line.as_ref(),
                 baseline: &killer.baseline,
+                chosen: killer.chosen.as_deref(),
                 stop_window_ns: self.stop_window_ns,
             },
             self.rules,

@@ -32,7 +32,7 @@ pub(super) struct Case {
 }
 
 /// A SIGKILL with what belongs to it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Kill {
     pub(super) event: Arc<Sigkill>,
     pub(super) hook: Option<Arc<OomKill>>,
@@ -40,6 +40,9 @@ pub(super) struct Kill {
     pub(super) marked: bool,
     /// Counts of hit limits before this kill.
     pub(super) baseline: oom::Baseline,
+    /// For a member of a group that the OOM killer takes whole (memory.oom.group): the kill of
+    /// the one that it had chosen. Whose limit it was shows there; by now memory is free again.
+    pub(super) chosen: Option<Arc<Kill>>,
 }
 
 /// A death to which another one is linked.

@@ -49,6 +49,9 @@ pub struct Engine {
     /// the same stretch are known.
     waiting: Vec<Group>,
     ended: Ended,
+    /// Whom the kernel killed last by itself in each task's context, but for members of a
+    /// group: in an OOM, the one that was chosen.
+    oom_chosen: HashMap<u32, Arc<Kill>>,
     /// The latest OOM kill in each task's context.
     oom_kills: HashMap<u32, Arc<OomKill>>,
     /// Lines of the kernel log, by victim.
@@ -75,6 +78,7 @@ impl Engine {
             latest_own: HashMap::new(),
             waiting: Vec::new(),
             ended: Ended::default(),
+            oom_chosen: HashMap::new(),
             oom_kills: HashMap::new(),
             oom_lines: HashMap::new(),
             baseline: oom::Baseline::new(),
@@ -168,13 +172,23 @@ impl Engine {
             }));
             oom::remember(&mut self.baseline, &kill);
         }
-        case.add(Kill {
+        let sender_tid = kill.sender.tid;
+        let is_own = kill.info == InfoKind::Priv;
+        let is_group = oom::is_of_group(&kill);
+        let mut kill = Kill {
             event: Arc::new(kill),
             hook,
             line,
             marked: false,
             baseline,
-        });
+            chosen: None,
+        };
+        if is_group {
+            kill.chosen = self.oom_chosen.get(&sender_tid).cloned();
+        } else if is_own {
+            self.oom_chosen.insert(sender_tid, Arc::new(kill.clone()));
+        }
+        case.add(kill);
         if case.revisions == 0 && case.killer().is_some() {
             self.dying.insert(group);
         }
@@ -286,6 +300,8 @@ impl Engine {
         });
         self.latest_own
             .retain(|_, (_, killed_ns)| now_ns.saturating_sub(*killed_ns) < SOON_NS);
+        self.oom_chosen
+            .retain(|_, kill| now_ns.saturating_sub(kill.event.boottime_ns) < SAME_OOM_NS);
         self.oom_kills
             .retain(|_, oom| now_ns.saturating_sub(oom.boottime_ns) < STALE_NS);
         if self.oom_lines.len() > MOST_GAPS {

@@ -2,7 +2,7 @@
 
 use super::{
     actor::{self, Party},
-    case::Status,
+    case::{Kill, Status},
     mechanism,
     oom::{self, Baseline},
     record::{ActorKind, Cause, Evidence, Mechanism},
@@ -19,6 +19,8 @@ pub(super) struct Case<'a> {
     pub hook: Option<&'a OomKill>,
     pub line: Option<&'a OomLine>,
     pub baseline: &'a Baseline,
+    /// The kill of the one that the OOM killer had chosen, for a member of its group.
+    pub chosen: Option<&'a Kill>,
     /// How long before the SIGKILL a stop request counts.
     pub stop_window_ns: u64,
 }
@@ -131,8 +133,36 @@ fn init_end(init: &Process) -> Evidence {
 }
 
 fn oom(case: &Case<'_>, rules: &Rules, evidence: &mut Vec<Evidence>) -> Own {
-    let found = oom::find(case.kill, case.hook, case.line, case.baseline);
+    let found = match case.chosen {
+        Some(chosen) => oom::find(
+            &chosen.event,
+            chosen.hook.as_deref(),
+            chosen.line.as_ref(),
+            &chosen.baseline,
+        ),
+        None => oom::find(case.kill, case.hook, case.line, case.baseline),
+    };
     oom_evidence(case, &found, evidence);
+    if let Some(chosen) = case.chosen {
+        evidence.push(Evidence {
+            code: "oom_group",
+            text: format!(
+                "memory.oom.group: it went with {}, which the OOM killer had chosen",
+                words::label(&chosen.event.victim)
+            ),
+            source: "signal_generate",
+        });
+    }
+    if found.limit_lowered {
+        evidence.push(Evidence {
+            code: "limit_lowered",
+            text: format!(
+                "{} wrote the limit below what was in use",
+                words::label(&case.kill.sender)
+            ),
+            source: "signal_generate",
+        });
+    }
     let cause = match found.constraint {
         Some(Constraint::Memcg) => Cause::CgroupOom,
         Some(Constraint::Cpuset | Constraint::MemoryPolicy) => Cause::NumaOom,

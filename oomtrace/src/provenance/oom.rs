@@ -36,6 +36,14 @@ pub(super) struct Found {
 /// How often each level's own limit had been hit when last seen, by its address.
 pub(super) type Baseline = HashMap<u64, u64>;
 
+/// Whether a SIGKILL went to a member of a group that the OOM killer takes whole.
+#[must_use]
+pub(super) fn is_of_group(kill: &Sigkill) -> bool {
+    kill.stack
+        .as_ref()
+        .is_some_and(|stack| stack.iter().any(|frame| frame == "oom_kill_memcg_member"))
+}
+
 /// Concludes from all that was seen of one OOM kill.
 #[must_use]
 pub(super) fn find(

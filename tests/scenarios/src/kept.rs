@@ -5,8 +5,10 @@ use serde_json::Value;
 
 use crate::check::Differences;
 
-/// So many names of a path are kept.
-const MOST_NAMES: usize = 16;
+/// So many names of a cgroup's path are kept.
+const CGROUP_NAMES: usize = 16;
+/// So many of an executable's, where no mount lies among them.
+const EXE_NAMES: usize = 20;
 
 /// The victim's arguments and executable, where the fixture knows them.
 pub(crate) fn check(
@@ -24,14 +26,19 @@ pub(crate) fn check(
         (None, _) => {}
     }
     if let Some(exe) = &report.exe {
-        differences.expect(record, "/victim/exe", path(exe));
+        differences.expect(record, "/victim/exe", path(exe, EXE_NAMES));
     }
 }
 
+/// The path of a cgroup as a record has it.
+pub(crate) fn cgroup(whole: &str) -> String {
+    path(whole, CGROUP_NAMES)
+}
+
 /// A path as a record has it: of one that is too deep the end, and a mark that says so.
-pub(crate) fn path(whole: &str) -> String {
+fn path(whole: &str, most: usize) -> String {
     let names: Vec<&str> = whole.split('/').skip(1).collect();
-    match names.len().checked_sub(MOST_NAMES) {
+    match names.len().checked_sub(most) {
         None | Some(0) => whole.to_owned(),
         Some(above) => format!("…/{}", names[above..].join("/")),
     }
@@ -104,7 +111,7 @@ mod tests {
     #[test]
     fn a_deep_path_is_marked() {
         let deep = "/1/2/3/4/5/6/7/8/9/10/11/12/13/14/15/16/17/18";
-        assert_eq!(path(deep), "…/3/4/5/6/7/8/9/10/11/12/13/14/15/16/17/18");
-        assert_eq!(path("/a"), "/a");
+        assert_eq!(cgroup(deep), "…/3/4/5/6/7/8/9/10/11/12/13/14/15/16/17/18");
+        assert_eq!(cgroup("/a"), "/a");
     }
 }

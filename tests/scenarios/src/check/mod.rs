@@ -115,7 +115,7 @@ fn check_victim(report: &Report, victim: &Process, record: &Value, differences: 
         "/victim/cgroup"
     };
     if report.cgroup.is_some() {
-        differences.expect(record, field, report.cgroup.as_deref().map(kept::path));
+        differences.expect(record, field, report.cgroup.as_deref().map(kept::cgroup));
     }
     kept::check(report, victim, record, differences);
     differences.expect(record, "/outcome/exit_code", 137);

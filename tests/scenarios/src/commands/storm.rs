@@ -27,10 +27,7 @@ pub(crate) const CASES: &[Case] = &[
 
 /// As fast as one processor can fork and kill, with the ring buffer as it comes.
 fn storm_of_kills(options: &Options) -> Result<Vec<String>> {
-    // More than the ring buffer and the queue behind it hold; an emulated processor takes ten
-    // times as long for each.
-    let count = if options.guest { 8000 } else { 20_000 };
-    nothing_is_lost(options, &[], count)
+    nothing_is_lost(options, &[], 20_000)
 }
 
 /// All by one write, which sends the signals without a pause.

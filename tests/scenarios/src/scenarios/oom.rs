@@ -37,12 +37,14 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     .others(
         Death::of("cgroup_oom", "oom_group")
             .actor("kernel")
+            .evidence(&["oom_group"])
             .fields(&[("/summary", Is::Saying("memory.oom.group"))]),
     ),
     Scenario::death(
         "limit-lowered",
         Death::of("cgroup_oom", "oom_killer")
             .actor("application")
+            .evidence(&["limit_lowered"])
             .fields(&[
                 ("/oom/limit_lowered", Is::Bool(true)),
                 ("/actor/comm", Is::Text("fx-lowerer")),
