@@ -70,14 +70,12 @@ fn hurry() -> Option<libc::c_int> {
         return None;
     }
     // SAFETY: no pointers are passed.
-    match unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) } {
-        0 => Some(before),
-        _ => {
-            log::debug!(
-                "the priority cannot be raised: {}",
-                std::io::Error::last_os_error()
-            );
-            None
-        }
+    let failed = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) } != 0;
+    if failed {
+        log::debug!(
+            "the priority cannot be raised: {}",
+            std::io::Error::last_os_error()
+        );
     }
+    (!failed).then_some(before)
 }

@@ -179,7 +179,7 @@ impl Probe {
         for (name, kind) in MISSED {
             let program: Result<&mut RawTracePoint, _> = program(&mut ebpf, name);
             let watched = program
-                .and_then(|program| program.fd().map_err(ProgramError::from))
+                .and_then(|program| program.fd())
                 .and_then(|fd| losses.watch(*kind, fd).map_err(ProgramError::from));
             watched.map_err(|error| ProbeError::Internal(explain(&error)))?;
         }
