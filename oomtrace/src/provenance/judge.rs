@@ -155,7 +155,7 @@ fn oom(case: &Case<'_>, rules: &Rules, evidence: &mut Vec<Evidence>) -> Own {
     }
     if found.limit_lowered {
         evidence.push(Evidence {
-            code: "limit_lowered",
+            code: "lowered_limit",
             text: format!(
                 "{} wrote the limit below what was in use",
                 words::label(&case.kill.sender)

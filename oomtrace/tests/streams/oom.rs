@@ -227,6 +227,7 @@ fn who_lowers_a_limit_is_the_story() {
     let victim = member(4000, "victim", levels());
     let death = death([], &kernels(&path, &writer, &victim));
     assert_limit(&death, Some("/top/b/c"), "limit_from_oom_events");
+    assert_code(&death, "lowered_limit");
     assert!(death.oom.unwrap().limit_lowered);
     assert_eq!(death.actor.pid, Some(2000));
     assert_ne!(death.actor.kind, ActorKind::Kernel);
@@ -417,4 +418,39 @@ fn the_levels_alone_name_the_limit_of_each_recorded_oom() {
         }
         assert!(compared >= 3, "{}: {compared} OOM kills", recording.name);
     }
+}
+
+#[test]
+fn a_group_goes_by_the_one_that_was_chosen() {
+    // memory.oom.group: when its members die, memory is free again already.
+    let chosen = oom_in(levels());
+    let mut path: Vec<&str> = CGROUP_OOM[..3].to_vec();
+    path.extend(["oom_kill_memcg_member", "mem_cgroup_scan_tasks"]);
+    let empty = levels()
+        .into_iter()
+        .map(|level| MemcgLevel {
+            usage_pages: Some(1),
+            ..level
+        })
+        .collect();
+    let member = member(4001, "member", empty);
+    let of_member = Sigkill {
+        sender: chosen.sender.clone(),
+        ..kernels(&path, &chosen.sender, &member)
+    };
+    let ran = run(stream([
+        sigkill(&chosen),
+        sigkill(&of_member),
+        exit(&chosen.victim, BY_SIGKILL),
+        exit(&member, BY_SIGKILL),
+    ]));
+    let [of_chosen, of_member] = *ran.deaths() else {
+        panic!("{ran:#?}")
+    };
+    assert_eq!(of_member.mechanism, Mechanism::OomGroup);
+    assert_code(of_member, "oom_group");
+    let limit = |death: &Death| death.oom.as_ref().unwrap().limit_cgroup.clone();
+    assert!(limit(of_chosen).is_some());
+    assert_eq!(limit(of_member), limit(of_chosen));
+    assert_eq!(of_member.oom.as_ref().unwrap().role, "group");
 }

@@ -282,7 +282,7 @@ fn self_kill_comes_before_the_person_behind_it() {
     // `kill -9 $$` on a terminal.
     let death = judged_with(Vec::new(), &shell(), &shell());
     assert_eq!(death.cause, Cause::SelfKill);
-    assert_eq!(death.actor.kind, ActorKind::Human);
+    assert_eq!(death.actor.kind, ActorKind::Application);
     // Another thread of the same process.
     let thread = Process {
         tid: 4001,

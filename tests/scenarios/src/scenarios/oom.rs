@@ -44,7 +44,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         "limit-lowered",
         Death::of("cgroup_oom", "oom_killer")
             .actor("application")
-            .evidence(&["limit_lowered"])
+            .evidence(&["lowered_limit"])
             .fields(&[
                 ("/oom/limit_lowered", Is::Bool(true)),
                 ("/actor/comm", Is::Text("fx-lowerer")),
