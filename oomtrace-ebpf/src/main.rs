@@ -6,7 +6,7 @@
 //! | `sig_generate` | raw tracepoint `signal_generate` | who sends SIGKILL to whom; remembers requests to stop |
 //! | `sig_deliver` | raw tracepoint `signal_deliver` | the victim's own argv, read in its own context |
 //! | `mark_victim` | raw tracepoint `mark_victim` | confirms that a SIGKILL is the OOM killer's |
-//! | `process_exit`, `process_exit_2` | raw tracepoint `sched_process_exit` | how the thread group ended; the second for what the first was too busy to see |
+//! | `process_exit`, `_2`, `_3` | raw tracepoint `sched_process_exit` | how the thread group ended; each for what those before it were too busy to see |
 //! | `name_symbol` | none: run on demand | names a kernel function where /proc/kallsyms is closed |
 //! | `oom_fentry`, `oom_kprobe` | `oom_kill_process` | whose limit, and what the OOM killer weighed |
 //!

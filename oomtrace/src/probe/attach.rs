@@ -33,15 +33,16 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/oo
 const TRACEPOINTS: &[(&str, &str)] = &[
     ("process_exit", "sched_process_exit"),
     ("process_exit_2", "sched_process_exit"),
+    ("process_exit_3", "sched_process_exit"),
     ("sig_deliver", "signal_deliver"),
     ("mark_victim", "mark_victim"),
     ("sig_generate", "signal_generate"),
 ];
 
-/// What is lost when the kernel passes a program over because it is at work already. What the
-/// first program on `sched_process_exit` misses, the second sees.
+/// What is lost when the kernel passes a program over because it is at work already. What one
+/// of the programs on `sched_process_exit` misses, the next one sees: the last one counts.
 const MISSED: &[(&str, u16)] = &[
-    ("process_exit_2", kind::EXIT),
+    ("process_exit_3", kind::EXIT),
     ("sig_deliver", kind::IMAGE),
     ("mark_victim", kind::MARK_VICTIM),
     ("sig_generate", kind::SIGKILL),
