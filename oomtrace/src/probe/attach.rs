@@ -40,8 +40,10 @@ const TRACEPOINTS: &[(&str, &str)] = &[
 ];
 
 /// What is lost when the kernel passes a program over because it is at work already. What one
-/// of the programs on `sched_process_exit` misses, the next one sees: the last one counts.
+/// of the programs on `sched_process_exit` misses, the next one sees.
 const MISSED: &[(&str, u16)] = &[
+    ("process_exit", kind::EXIT),
+    ("process_exit_2", kind::EXIT),
     ("process_exit_3", kind::EXIT),
     ("sig_deliver", kind::IMAGE),
     ("mark_victim", kind::MARK_VICTIM),

@@ -89,7 +89,8 @@ impl LossReader {
         Ok(reader)
     }
 
-    /// Also looks at what a program is passed over for; it would have sent this kind.
+    /// Also looks at what a program is passed over for; it would have sent this kind. Where
+    /// several would, an event is lost only if all of them were passed over.
     pub(super) fn watch(&mut self, kind: u16, program: &ProgramFd) -> io::Result<()> {
         let fd = program.as_fd().try_clone_to_owned()?;
         self.programs.push(Program {
@@ -105,28 +106,31 @@ impl LossReader {
         let from_ns = self.looked_ns;
         self.looked_ns = host::now().boottime_ns;
         let to_ns = self.looked_ns;
-        let mut lost = Vec::new();
+        // By kind, the least that any program of it was passed over for.
+        let mut least = [None; kind::COUNT];
         for program in &mut self.programs {
-            let missed = match program.misses() {
-                Ok(missed) => missed,
-                Err(error) => {
-                    log::debug!("what a program missed cannot be read: {error}");
-                    continue;
-                }
-            };
-            if missed > program.missed {
-                lost.push(Lost {
-                    kind: kind_name(program.kind).to_owned(),
-                    cpu: None,
-                    count: missed - program.missed,
-                    from_ns,
-                    to_ns,
-                    why: BUSY.to_owned(),
-                });
-                program.missed = missed;
+            let missed = program.misses().unwrap_or_else(|error| {
+                log::debug!("what a program missed cannot be read: {error}");
+                program.missed
+            });
+            let count = missed.saturating_sub(program.missed);
+            program.missed = missed;
+            if let Some(least) = least.get_mut(usize::from(program.kind)) {
+                *least = Some(least.map_or(count, |least: u64| least.min(count)));
             }
         }
-        lost
+        let lost = least.iter().enumerate().filter_map(|(kind, count)| {
+            let count = count.filter(|count| *count > 0)?;
+            Some(Lost {
+                kind: kind_name(kind as u16).to_owned(),
+                cpu: None,
+                count,
+                from_ns,
+                to_ns,
+                why: BUSY.to_owned(),
+            })
+        });
+        lost.collect()
     }
 
     /// From now on a first loss starts a new stretch.
