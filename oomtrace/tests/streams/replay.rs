@@ -24,28 +24,132 @@ use crate::support::{
 const ACCEPT: &str = "OOMTRACE_ACCEPT_TABLES";
 
 /// What the fixture behind each victim brings about (`tests/fixtures`), on every kernel.
-const FIXTURES: &[(&str, Cause)] = &[
-    ("fx-shell-vict", Cause::ManualKill),
-    ("fx-kill-victim", Cause::ManualKill),
-    ("fx-deaf", Cause::StopTimeout),
-    ("fx-slow", Cause::StopTimeout),
-    ("fx-usr1", Cause::StopTimeout),
-    ("fx-worker", Cause::AppKill),
-    ("fx-threads", Cause::AppKill),
-    ("fx-pidfd", Cause::AppKill),
-    ("fx-cgroup-kill", Cause::AppKill),
-    ("fx-many", Cause::AppKill),
-    ("fx-ns-init", Cause::AppKill),
-    ("fx-ns-child", Cause::NamespaceExit),
-    ("fx-orphan", Cause::ParentDeath),
-    ("fx-exit-137", Cause::ExitCode),
-    ("fx-oom", Cause::CgroupOom),
-    ("fx-parent-oom", Cause::CgroupOom),
-    // Triggers: they may be chosen next, while the memory of the first is not free yet.
-    ("fx-neighbour", Cause::CgroupOom),
-    ("fx-bystander", Cause::CgroupOom),
-    ("fx-big", Cause::CgroupOom),
-    ("fx-global-oom", Cause::GlobalOom),
+const FIXTURES: &[(Cause, &[&str])] = &[
+    (
+        Cause::ManualKill,
+        &[
+            "fx-kill-victim",
+            "fx-login-victim",
+            "fx-pkill-victim",
+            "fx-script-vict",
+            "fx-shell-vict",
+            "fx-tty-victim",
+        ],
+    ),
+    (
+        Cause::SelfKill,
+        &[
+            "fx-137-command",
+            "fx-137-worker",
+            "fx-self-tgkill",
+            "fx-self-tkill",
+        ],
+    ),
+    (
+        Cause::StopTimeout,
+        &[
+            "fx-blocked",
+            "fx-deaf",
+            "fx-deaf-init",
+            "fx-frozen",
+            "fx-frozen-v1",
+            "fx-runit-deaf",
+            "fx-slow",
+            "fx-stopped",
+            "fx-stopped-late",
+            "fx-stuck-worker",
+            "fx-usr1",
+            "fx-vfork",
+        ],
+    ),
+    (Cause::SupervisorKill, &["fx-runit-killed"]),
+    (Cause::UserspaceOom, &["fx-earlyoom"]),
+    (
+        Cause::AppKill,
+        &[
+            "fx-137-killed",
+            "fx-by-thread",
+            "fx-cgroup-kill",
+            "fx-crashing",
+            "fx-deaf-to-one",
+            "fx-debuggee",
+            "fx-deep-cgroup",
+            "fx-deep-exe",
+            "fx-empty",
+            "fx-exit-race",
+            "fx-full-cgroup",
+            "fx-gone-exe",
+            "fx-half",
+            "fx-leaderless",
+            "fx-leaving-lone",
+            "fx-login-script",
+            "fx-long-arg",
+            "fx-longer",
+            "fx-many",
+            "fx-many-args",
+            "fx-no-argv",
+            "fx-ns-init",
+            "fx-odd-cgroup",
+            "fx-overthrown",
+            "fx-padded",
+            "fx-peer-victim",
+            "fx-pidfd",
+            "fx-reuse-one",
+            "fx-reuse-two",
+            "fx-shot-twice",
+            "fx-sigqueue",
+            "fx-suite",
+            "fx-suite-test",
+            "fx-tgkill",
+            "fx-tgsigqueue",
+            "fx-threads",
+            "fx-tkill",
+            "fx-unreadable",
+            "fx-wide",
+            "fx-worker",
+        ],
+    ),
+    (Cause::NamespaceExit, &["fx-ns-child"]),
+    (Cause::ParentDeath, &["fx-orphan"]),
+    (Cause::TracerExit, &["fx-traced"]),
+    (
+        Cause::CpuLimit,
+        &["fx-cpu", "fx-cpu-both", "fx-rt", "fx-rt-both"],
+    ),
+    (
+        Cause::OwnTimer,
+        &["fx-cpu-timer", "fx-exit-parent", "fx-sigio", "fx-timer"],
+    ),
+    (Cause::Bpf, &["fx-bpf", "fx-bpf-switch"]),
+    (
+        Cause::Kernel,
+        &["fx-injected", "fx-on-console", "fx-seccomp"],
+    ),
+    (
+        Cause::ExitCode,
+        &[
+            "fx-137-entry",
+            "fx-137-inner",
+            "fx-137-outer",
+            "fx-137-shell",
+            "fx-137-sibling",
+            "fx-exit-137",
+        ],
+    ),
+    (
+        Cause::CgroupOom,
+        &[
+            "fx-big",
+            "fx-bystander",
+            "fx-group-big",
+            "fx-group-member",
+            "fx-lowered",
+            "fx-oom",
+            "fx-parent-oom",
+        ],
+    ),
+    (Cause::GlobalOom, &["fx-global-oom", "fx-sysrq-f"]),
+    (Cause::NumaOom, &["fx-cpuset-oom", "fx-numa-oom"]),
 ];
 
 /// Processes of fixtures that live, or end otherwise.
@@ -142,7 +246,10 @@ fn changes(reviewed: &str, found: &str) -> String {
 
 #[test]
 fn every_fixture_died_of_what_it_is_made_for() {
-    let causes: BTreeMap<&str, Cause> = FIXTURES.iter().copied().collect();
+    let causes: BTreeMap<&str, Cause> = FIXTURES
+        .iter()
+        .flat_map(|(cause, comms)| comms.iter().map(|comm| (*comm, *cause)))
+        .collect();
     let mut seen = BTreeSet::new();
     for recording in &*ALL {
         let ran = run(recording.events.iter().cloned());
