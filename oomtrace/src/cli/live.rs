@@ -91,7 +91,18 @@ impl Lookups for Node {
     }
 
     fn process_state(&mut self, group: Group) -> ProcessState {
-        process::state(group, host::now().boottime_ns)
+        let now_ns = host::now().boottime_ns;
+        if host::in_pid_namespace() {
+            // The kernel's ids are not those of /proc here.
+            return ProcessState {
+                tgid: group.tgid,
+                start_ns: group.start_ns,
+                boottime_ns: now_ns,
+                state: Some("unknown (this PID namespace is not the node's)".to_owned()),
+                wait_channel: None,
+            };
+        }
+        process::state(group, now_ns)
     }
 }
 
@@ -317,7 +328,13 @@ impl Live {
         }
         self.probe.get_mut().flush_diagnostics();
         // Losses come before the tick that judges by them: while records wait, so do both.
-        if self.held.is_some() || self.more || self.losses() == Turn::Ended {
+        if self.held.is_some() || self.more {
+            return Turn::GoOn;
+        }
+        if self.losses() == Turn::Ended {
+            return Turn::Ended;
+        }
+        if self.held.is_some() || !self.late.is_empty() {
             return Turn::GoOn;
         }
         self.send(Entry::Tick(host::now()))
@@ -326,6 +343,16 @@ impl Live {
     fn losses(&mut self) -> Turn {
         for lost in self.probe.get_mut().lost() {
             self.late.push_back(Entry::Lost(lost));
+        }
+        self.flush_late()
+    }
+
+    /// Passes on what had to wait, as far as there is room.
+    fn flush_late(&mut self) -> Turn {
+        if let Some(entry) = self.held.take()
+            && self.send(entry) == Turn::Ended
+        {
+            return Turn::Ended;
         }
         while self.held.is_none()
             && let Some(entry) = self.late.pop_front()
@@ -371,8 +398,9 @@ impl Live {
         if running && self.losses() == Turn::GoOn {
             self.late.push_back(Entry::Stopped(host::now()));
         }
+        // The end is the last: what comes now is not told any more.
         while running && patience.lasts() {
-            running = self.drain() == Turn::GoOn && self.losses() == Turn::GoOn;
+            running = self.flush_late() == Turn::GoOn;
             if self.late.is_empty() && self.held.is_none() {
                 break;
             }

@@ -8,13 +8,15 @@
 use std::io::{self, Read, Write};
 
 use bytes::Bytes;
+use oomtrace_common::wire;
 use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
 
 use super::entry::Entry;
 
 const MAGIC: &[u8; 8] = b"OOMTRACE";
-const VERSION: u32 = 1;
+/// Of the file and of what is in it: it goes up with the layout of the kernel's records.
+const VERSION: u32 = wire::VERSION as u32;
 /// No frame is larger; a length above it means that the file is damaged.
 const MAX_FRAME_BYTES: u32 = 1 << 20;
 
@@ -70,7 +72,11 @@ impl<W: Write> Writer<W> {
             Entry::Kernel(bytes) => self.frame(KERNEL, bytes),
             Entry::Symbols(symbols) => self.json(SYMBOLS, symbols),
             Entry::Lost(lost) => self.json(LOST, lost),
-            Entry::Tick(tick) => self.json(TICK, tick),
+            Entry::Tick(tick) => {
+                self.json(TICK, tick)?;
+                // Half a second may be missing when the node goes down, and no more.
+                self.to.flush()
+            }
             Entry::ProcessState(state) => self.json(PROCESS_STATE, state),
             Entry::OomLine(line) => self.json(OOM_LINE, line),
             Entry::Stopped(tick) => self.json(STOPPED, tick),

@@ -63,3 +63,11 @@ fn clock(id: libc::clockid_t) -> i64 {
         .saturating_mul(1_000_000_000)
         .saturating_add(time.tv_nsec)
 }
+
+/// Whether this process is in a PID namespace of its own: its ids are not those that the
+/// kernel's events carry. `PROC_PID_INIT_INO` of include/linux/proc_ns.h is the first one's.
+#[must_use]
+pub fn in_pid_namespace() -> bool {
+    const FIRST: &str = "pid:[4026531836]";
+    std::fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() != FIRST)
+}

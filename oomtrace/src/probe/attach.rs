@@ -138,6 +138,8 @@ impl Probe {
             .override_global("FACTS", &facts, true)
             .override_global("AYA_LOG_LEVEL", &log_level, false)
             .map_max_entries("EVENTS", options.ring_bytes)
+            .map_max_entries("STOPS", 4096.max(lru_entries()))
+            .map_max_entries("KILLED", 16384.max(lru_entries()))
             .load(OBJECT)
             .map_err(|error| load_error(error, options.ring_bytes))?;
         let logger = options
@@ -247,6 +249,15 @@ impl AsRawFd for Probe {
     fn as_raw_fd(&self) -> RawFd {
         self.ring.as_raw_fd()
     }
+}
+
+/// How large a map that forgets what was used least must be so that no processor starves: the
+/// kernel hands out 128 entries at a time to each (`LOCAL_FREE_TARGET` of
+/// kernel/bpf/bpf_lru_list.c), used or not.
+fn lru_entries() -> u32 {
+    const PER_CPU: u32 = 160;
+    let cpus = aya::util::nr_cpus().map_or(1, std::num::NonZero::get);
+    cpus.saturating_mul(PER_CPU)
 }
 
 /// Tries the hooks of the plan, the best first; says of each that failed why.

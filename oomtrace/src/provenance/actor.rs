@@ -15,6 +15,8 @@ pub(super) struct Party {
     pub comm: Option<String>,
     /// Why it is thought to be this party.
     pub why: String,
+    /// It is the victim's relative: of one application.
+    pub is_related: bool,
     /// It acted in a session that was opened in a container from outside: how that is known.
     pub exec_session: Option<String>,
 }
@@ -29,6 +31,7 @@ impl Party {
             group: None,
             comm: None,
             why: "the kernel did this by itself".to_owned(),
+            is_related: false,
             exec_session: None,
         }
     }
@@ -49,6 +52,7 @@ impl Party {
             group: None,
             comm: None,
             why: "no sender was seen".to_owned(),
+            is_related: false,
             exec_session: None,
         }
     }
@@ -60,6 +64,7 @@ impl Party {
             group: Some(process.group),
             comm: process.comm.clone(),
             why,
+            is_related: false,
             exec_session: None,
         }
     }
@@ -71,6 +76,7 @@ impl Party {
             group: Some(ancestor.group),
             comm: Some(ancestor.comm.clone()),
             why,
+            is_related: false,
             exec_session: None,
         }
     }
@@ -215,21 +221,15 @@ fn human(sender: &Process, role: Role, rules: &Rules) -> Party {
 
 /// The shells and tools above a sender, and what carries the session above them.
 fn human_chain<'a>(sender: &'a Process, rules: &Rules) -> &'a [Ancestor] {
-    let of_person = |link: &Ancestor, roles: &[Role]| {
-        role_of(link, rules).is_some_and(|role| roles.contains(&role))
+    let of_person = |link: &&Ancestor| {
+        matches!(
+            role_of(link, rules),
+            Some(Role::Shell | Role::Tool | Role::Session)
+        )
     };
-    let shells = sender
-        .ancestry
-        .iter()
-        .take_while(|link| of_person(link, &[Role::Shell, Role::Tool]))
-        .count();
-    let sessions = sender
-        .ancestry
-        .iter()
-        .skip(shells)
-        .take_while(|link| of_person(link, &[Role::Session]))
-        .count();
-    sender.ancestry.get(..shells + sessions).unwrap_or_default()
+    // `kill` under sudo under a shell under sshd.
+    let length = sender.ancestry.iter().take_while(of_person).count();
+    sender.ancestry.get(..length).unwrap_or_default()
 }
 
 /// Whether the sender belongs to a session that somebody has opened in a container
@@ -239,23 +239,23 @@ fn exec_session(sender: &Process, rules: &Rules) -> Option<String> {
     if sender.ns_level == 0 || sender.is_namespace_init() {
         return None;
     }
-    let at = sender
-        .ancestry
-        .iter()
-        .position(|link| role_of(link, rules) == Some(Role::Runtime))?;
+    // The supervisor stands outside of the container: in an outer namespace.
+    let at = sender.ancestry.iter().position(|link| {
+        link.ns_level < sender.ns_level && role_of(link, rules) == Some(Role::Runtime)
+    })?;
     let shim = sender.ancestry.get(at)?;
     let opened = match at.checked_sub(1) {
         None => format!("{}[{}]", name(sender), sender.group.tgid),
         Some(below) => {
             let top = sender.ancestry.get(below)?;
-            if top.ns_level == 0 || top.is_namespace_init() {
+            if top.ns_level <= shim.ns_level || top.is_namespace_init() {
                 return None;
             }
             format!("{}[{}]", top.comm, top.group.tgid)
         }
     };
     Some(format!(
-        "{opened} was started in the container from outside, as docker exec and kubectl exec do: it is a child of {}[{}] and not the container's init",
+        "{opened} was started in the container from outside, as docker exec and kubectl exec do, and probes and hooks too: it is a child of {}[{}] and not the container's init",
         shim.comm, shim.group.tgid
     ))
 }
@@ -264,9 +264,21 @@ fn of_unknown(sender: &Process, victim: &Process, rules: &Rules) -> Party {
     let comm = name(sender);
     if let Some(relation) = relation(sender, victim) {
         let why = format!("{comm} is the victim's {relation}");
-        return Party::of(sender, ActorKind::Application, None, why);
+        return Party {
+            is_related: true,
+            ..Party::of(sender, ActorKind::Application, None, why)
+        };
     }
-    let (kind, why) = match (&sender.tty, sender.login_uid) {
+    // A container may have a terminal of its own, and the login uid of whoever started it: there
+    // a session is one that was opened from outside, with a shell in it.
+    let (tty, login_uid) = if sender.ns_level == 0 {
+        (sender.tty.as_ref(), sender.login_uid)
+    } else {
+        (None, None)
+    };
+    let in_session =
+        || !human_chain(sender, rules).is_empty() && exec_session(sender, rules).is_some();
+    let (kind, why) = match (tty, login_uid) {
         (Some(tty), _) => (
             ActorKind::Human,
             format!("{comm} runs on the terminal {tty}"),
@@ -275,7 +287,7 @@ fn of_unknown(sender: &Process, victim: &Process, rules: &Rules) -> Party {
             ActorKind::Human,
             format!("{comm} runs in a login session of uid {uid}"),
         ),
-        (None, None) if exec_session(sender, rules).is_some() => (
+        (None, None) if in_session() => (
             ActorKind::Human,
             format!("{comm} was run in a session in the container"),
         ),

@@ -25,6 +25,8 @@ pub(super) struct Subject<'a> {
     pub rules: &'a Rules,
     pub argv: ArgvPolicy,
     pub stop_window_ns: u64,
+    /// Since when the tracer has been there.
+    pub attached_ns: u64,
     pub group: Group,
     pub revision: u32,
     pub is_final: bool,
@@ -43,6 +45,7 @@ impl Subject<'_> {
                 baseline: &killer.baseline,
                 chosen: killer.chosen.as_deref(),
                 stop_window_ns: self.stop_window_ns,
+                attached_ns: self.attached_ns,
             },
             self.rules,
         );
@@ -54,7 +57,12 @@ impl Subject<'_> {
         readable(Death {
             cause: verdict.cause,
             mechanism: verdict.mechanism,
-            summary: words::summary(&verdict, &kill.victim, &kill.sender, page_bytes),
+            summary: words::summary(&verdict, &kill.victim, &kill.sender, page_bytes)
+                + if kill.victim.dumping_core == Some(true) {
+                    "; it was crashing already (a core was being dumped)"
+                } else {
+                    ""
+                },
             victim: self.victim(&kill.victim, image, kill.boottime_ns),
             sender: (!verdict.sender_is_bystander).then(|| self.sender(&kill.sender)),
             actor: actor_record(&verdict.actor),
@@ -100,6 +108,7 @@ impl Subject<'_> {
             actor,
             sender_is_bystander: true,
             stop: None,
+            is_early: false,
             oom: None,
             evidence,
         };
@@ -348,6 +357,7 @@ fn own(victim: &Process) -> Party {
         group: Some(victim.group),
         comm: victim.comm.clone(),
         why: "the process itself chose its status".to_owned(),
+        is_related: true,
         exec_session: None,
     }
 }
@@ -388,7 +398,11 @@ fn case_evidence(case: &Case, killer: &Kill, evidence: &mut Vec<Evidence>) {
     if killer.event.victim.dumping_core == Some(true) {
         evidence.push(Evidence {
             code: "dumping_core",
-            text: "the process was crashing already: this SIGKILL cut off its core dump, and made its status say 9 instead of the fault".to_owned(),
+            text: match case.exit.as_ref().map(|exit| Status::of(exit.victim.exit_code)) {
+                Some(Status::Signal(9)) => "the process was crashing already: this SIGKILL cut off its core dump, and made its status say 9 instead of the fault",
+                _ => "the process was crashing already: this SIGKILL came while its core was dumped",
+            }
+            .to_owned(),
             source: "signal_generate",
         });
     }
@@ -406,7 +420,11 @@ fn case_evidence(case: &Case, killer: &Kill, evidence: &mut Vec<Evidence>) {
             (Some(name), None) => format!("still there after the SIGKILL, in state {name}"),
         };
         evidence.push(Evidence {
-            code: "still_there",
+            code: if state.state.is_some() {
+                "still_there"
+            } else {
+                "end_not_seen"
+            },
             text,
             source: "/proc",
         });
@@ -484,6 +502,13 @@ fn no_signal(
             Party::unknown(),
             "events_lost",
             format!("{count} events of SIGKILLs were lost while it lived: its own may have been among them"),
+        ),
+        Unseen::Waited => (
+            Cause::Unknown,
+            Mechanism::Unknown,
+            Party::unknown(),
+            "sigkill_not_seen",
+            "a SIGKILL was waiting for it when it ended: it had been sent before the tracer started, or the tracer has missed it".to_owned(),
         ),
         Unseen::StartedLater => (
             Cause::Unknown,

@@ -27,7 +27,8 @@ pub(super) struct Case {
     pub(super) exit: Option<Arc<Exit>>,
     /// How many revisions were written.
     pub(super) revisions: u32,
-    pub(super) asked: bool,
+    /// When its state was asked for last.
+    pub(super) asked_ns: Option<u64>,
     pub(super) state: Option<ProcessState>,
 }
 
@@ -49,6 +50,7 @@ pub(super) struct Kill {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Link {
     pub(super) id: String,
+    pub(super) boottime_ns: u64,
     /// Who died.
     pub(super) who: String,
     /// The first of the chain, where each one passed on the status of the one before: who it
@@ -120,6 +122,8 @@ impl Ended {
 pub(super) enum Unseen {
     /// So many were lost while the victim lived.
     Lost(u64),
+    /// One was waiting for it: it had been sent, and was not seen.
+    Waited,
     /// It may have been sent before the tracer started.
     StartedLater,
     /// None was sent.

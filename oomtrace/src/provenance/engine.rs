@@ -5,6 +5,8 @@ use std::{
     sync::Arc,
 };
 
+use oomtrace_common::signals::SIGKILL;
+
 use super::{
     Config, Output,
     build::Subject,
@@ -28,6 +30,10 @@ const SOON_NS: u64 = 100_000_000;
 const SAME_OOM_NS: u64 = 30 * 1_000_000_000;
 /// A SIGKILL that took no effect in this time never will.
 const STALE_NS: u64 = 600 * 1_000_000_000;
+/// A victim that hangs is looked at again after this.
+const ASK_AGAIN_NS: u64 = 60 * 1_000_000_000;
+/// A status of 137 so long after a child's death is put down to it.
+const PASSED_ON_NS: u64 = 600 * 1_000_000_000;
 /// A SIGKILL from before the tracer started may take this long to end its victim.
 const EARLY_NS: u64 = 60 * 1_000_000_000;
 
@@ -275,17 +281,23 @@ impl Engine {
         let mut hanging: Vec<Group> = self
             .open
             .iter()
-            .filter(|(_, case)| case.revisions == 0 && !case.asked)
             .filter(|(_, case)| {
-                case.killer()
-                    .is_some_and(|kill| now_ns.saturating_sub(kill.event.boottime_ns) >= hang_ns)
+                let since_ns = match case.asked_ns {
+                    // Again and again, for its end may be lost.
+                    Some(asked_ns) => asked_ns.saturating_add(ASK_AGAIN_NS),
+                    None => match case.killer() {
+                        Some(kill) => kill.event.boottime_ns.saturating_add(hang_ns),
+                        None => return false,
+                    },
+                };
+                now_ns >= since_ns
             })
             .map(|(group, _)| *group)
             .collect();
         hanging.sort_unstable();
         for group in hanging {
             if let Some(case) = self.open.get_mut(&group) {
-                case.asked = true;
+                case.asked_ns = Some(now_ns);
             }
             out.push(Output::AskState(group));
         }
@@ -319,13 +331,13 @@ impl Engine {
         };
         let gone = state.state.is_none();
         case.state = Some(state);
-        if case.revisions > 0 || case.killer().is_none() {
+        if case.killer().is_none() {
             return;
         }
         if gone {
             // Its end is on its way, or was lost: the next tick tells.
             self.waiting.push(group);
-        } else {
+        } else if case.revisions == 0 {
             self.write(group, false, out);
         }
     }
@@ -375,6 +387,7 @@ impl Engine {
             rules: &self.rules,
             argv: self.config.argv,
             stop_window_ns: self.config.stop_window_ns,
+            attached_ns: self.attached_ns.unwrap_or_default(),
             group,
             revision: case.revisions + 1,
             is_final,
@@ -384,7 +397,10 @@ impl Engine {
         } else {
             let exit = case.exit.as_deref()?;
             let unseen = self.unseen(case, exit);
-            subject.not_killed(case, exit, unseen, self.ended.child(&group))
+            let soon =
+                |child: &&Link| exit.boottime_ns.saturating_sub(child.boottime_ns) < PASSED_ON_NS;
+            let child = self.ended.child(&group).filter(soon);
+            subject.not_killed(case, exit, unseen, child)
         };
         if death.caused_by.is_none() && death.cause == Cause::NamespaceExit {
             death.caused_by = death
@@ -413,6 +429,7 @@ impl Engine {
             .filter(|_| death.cause == Cause::ExitCode);
         Link {
             id: death.id.clone(),
+            boottime_ns: death.boottime_ns,
             who: format!(
                 "{}[{}]",
                 death.victim.comm.as_deref().unwrap_or("?"),
@@ -443,8 +460,10 @@ impl Engine {
         }
         // One that was pending already was generated before; that one was not seen.
         let pending = |kill: &Kill| kill.event.result == SignalResult::AlreadyPending;
+        // One to the whole group stays in the group's set of pending signals to the end.
+        let was_sent = exit.victim.waiting.is_pending(SIGKILL);
         match self.attached_ns {
-            _ if case.kills.iter().any(pending) => Unseen::StartedLater,
+            _ if was_sent || case.kills.iter().any(pending) => Unseen::Waited,
             Some(attached)
                 if start_ns >= attached || end_ns.saturating_sub(attached) > EARLY_NS =>
             {

@@ -23,6 +23,8 @@ pub(super) struct Case<'a> {
     pub chosen: Option<&'a Kill>,
     /// How long before the SIGKILL a stop request counts.
     pub stop_window_ns: u64,
+    /// Since when the tracer has been there.
+    pub attached_ns: u64,
 }
 
 /// Why the victim died.
@@ -34,6 +36,9 @@ pub(super) struct Verdict<'a> {
     /// The mechanism was not one that a process asked for: `current` was no sender.
     pub sender_is_bystander: bool,
     pub stop: Option<stop::Found<'a>>,
+    /// The victim is older than the tracer, which has not been there for as long as a request
+    /// to stop counts.
+    pub is_early: bool,
     pub oom: Option<oom::Found>,
     pub evidence: Vec<Evidence>,
 }
@@ -61,6 +66,8 @@ pub(super) fn judge<'a>(case: &Case<'a>, rules: &Rules) -> Verdict<'a> {
         ) && kill.sender.group != kill.victim.group,
         actor,
         stop,
+        is_early: kill.victim.group.start_ns < case.attached_ns
+            && kill.boottime_ns.saturating_sub(case.attached_ns) < case.stop_window_ns,
         oom,
         evidence,
     }

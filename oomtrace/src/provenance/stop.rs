@@ -110,6 +110,7 @@ pub(super) fn find<'a>(kill: &'a Sigkill, window_ns: u64, rules: &Rules) -> Opti
         .iter()
         .filter(|request| request.first_ns <= kill.boottime_ns)
         .filter(|request| kill.boottime_ns.saturating_sub(request.last_ns) <= window_ns)
+        .filter(|request| !means_something_else(request))
         .map(|request| Found {
             request,
             grace_ns: kill.boottime_ns.saturating_sub(request.first_ns),
@@ -125,6 +126,13 @@ pub(super) fn find<'a>(kill: &'a Sigkill, window_ns: u64, rules: &Rules) -> Opti
                 found.request.last_ns,
             )
         })
+}
+
+/// What asks for something else of a process that has a function for it: to reload, to reopen
+/// its logs, to talk to its peers.
+fn means_something_else(request: &StopRequest) -> bool {
+    request.handler == Some(Handler::Function)
+        && (request.signal == SIGHUP || !means_stop(request.signal))
 }
 
 /// Signals that by custom mean "end": those that a runtime or service manager sends first.

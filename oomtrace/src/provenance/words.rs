@@ -69,6 +69,12 @@ pub(super) fn summary(
 ) -> String {
     let who = label(victim);
     let actor = actor_label(verdict, sender);
+    if verdict.mechanism == Mechanism::OomGroup && verdict.cause != Cause::CgroupOom {
+        return format!(
+            "{who} was killed with its group (memory.oom.group), of which the OOM killer had chosen one: the memory that {} may use ran out",
+            label(sender)
+        );
+    }
     match verdict.cause {
         Cause::CgroupOom => cgroup_oom(verdict, &who, sender, page_bytes),
         Cause::GlobalOom if verdict.oom.as_ref().is_some_and(|oom| oom.by_sysrq) => {
@@ -99,13 +105,32 @@ pub(super) fn summary(
             ),
             None => format!("{who} did not stop in time; {actor} killed it"),
         },
-        Cause::SupervisorKill => {
-            format!("{who} was killed by {actor} at once, with no request to stop before")
-        }
+        Cause::SupervisorKill => match verdict.stop {
+            Some(stop) => format!(
+                "{who} was killed by {actor} at once; {} before, {} had come from {}",
+                duration_ns(stop.grace_ns),
+                signal_names::name(stop.request.signal),
+                label(&stop.request.sender)
+            ),
+            None if verdict.is_early => format!(
+                "{who} was killed by {actor}; a request to stop may have come before the tracer started"
+            ),
+            None => {
+                format!("{who} was killed by {actor} at once, with no request to stop before")
+            }
+        },
         Cause::UserspaceOom => format!("{who} was killed by the userspace OOM daemon {actor}"),
         Cause::ManualKill => format!("{who} was killed by hand or by a script: {actor}"),
         Cause::AppKill => {
-            format!("{who} was killed by {actor}, another process of the application")
+            if verdict.actor.is_related {
+                format!("{who} was killed by {actor}, another process of the application")
+            } else if verdict.actor.kind == ActorKind::SecurityAgent {
+                format!("{who} was killed by the security agent {actor}")
+            } else {
+                format!(
+                    "{who} was killed by {actor}, a process that is no known supervisor, tool or session"
+                )
+            }
         }
         Cause::SelfKill => format!("{who} killed itself"),
         Cause::NamespaceExit => {
@@ -183,15 +208,15 @@ fn cgroup_oom(verdict: &Verdict<'_>, who: &str, sender: &Process, page_bytes: u6
     } else {
         format!("{size}{}", of.replacen(" of ", " on ", 1))
     };
+    if verdict.mechanism == Mechanism::OomGroup {
+        return format!(
+            "{who} was killed with its group (memory.oom.group) when the {size} was hit"
+        );
+    }
     if verdict.oom.as_ref().is_some_and(|oom| oom.limit_lowered) {
         return format!(
             "{who} was chosen by the OOM killer: {} lowered the limit below what was in use ({size})",
             label(sender)
-        );
-    }
-    if verdict.mechanism == Mechanism::OomGroup {
-        return format!(
-            "{who} was killed with its group (memory.oom.group) when the {size} was hit"
         );
     }
     format!("{who} was chosen by the OOM killer: the {size} was hit")
@@ -222,6 +247,11 @@ pub(super) fn advice(
         }
         Cause::CgroupOom => "cgroup_oom_unnamed",
         Cause::GlobalOom if verdict.oom.as_ref().is_some_and(|oom| oom.by_sysrq) => "sysrq_f",
+        Cause::SupervisorKill if verdict.stop.is_some() || verdict.is_early => {
+            "supervisor_kill_asked"
+        }
+        Cause::AppKill if verdict.actor.kind == ActorKind::SecurityAgent => "security_agent",
+        Cause::AppKill if !verdict.actor.is_related => "unknown_kill",
         Cause::StopTimeout if was_ignored(verdict) && victim.is_namespace_init() => {
             "stop_ignored_by_init"
         }

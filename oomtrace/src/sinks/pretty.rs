@@ -312,7 +312,16 @@ fn path_line(stack: &[String]) -> String {
 
 fn outcome_line(death: &Death) -> String {
     let Some(outcome) = &death.outcome else {
-        return "still there; its end was not seen".to_owned();
+        let gone = death
+            .evidence
+            .iter()
+            .any(|evidence| evidence.code == "end_not_seen");
+        return if gone {
+            "gone; its end was not seen"
+        } else {
+            "still there, as far as is known"
+        }
+        .to_owned();
     };
     let mut line = format!("exit code {}", outcome.exit_code);
     if let Some(latency) = outcome.latency_us {

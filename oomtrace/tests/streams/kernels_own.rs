@@ -284,6 +284,16 @@ fn hidden_symbols_change_no_cause_of_what_was_recorded() {
         assert_eq!(with.len(), without.len(), "{}", recording.name);
         for (with, without) in with.iter().zip(without) {
             assert_eq!(without.kernel_stack, None);
+            // Nothing but the call path tells a BPF program's signal from another of the
+            // kernel's own, and a memory cgroup's OOM killer from the node's in one case.
+            if with.cause == Cause::Bpf {
+                assert_eq!(without.cause, Cause::Kernel);
+                continue;
+            }
+            // The members of a group have given memory back by then: no level looks full.
+            if with.mechanism == Mechanism::OomGroup {
+                continue;
+            }
             assert_eq!(
                 (&with.id, with.cause),
                 (&without.id, without.cause),

@@ -98,7 +98,7 @@ fn a_victim_whose_end_was_not_seen_is_written_for_the_last_time() {
     let death = ran.the_death();
     assert!(death.is_final);
     assert_eq!(death.outcome, None);
-    assert_code(&death, "still_there");
+    assert_code(&death, "end_not_seen");
 }
 
 #[test]

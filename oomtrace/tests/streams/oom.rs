@@ -402,6 +402,10 @@ fn the_levels_alone_name_the_limit_of_each_recorded_oom() {
         let without = run(bare);
         let mut compared = 0;
         for (with, without) in with.deaths().iter().zip(without.deaths()) {
+            // A cpuset or a memory policy stands in the hook's and the log's words alone.
+            if with.cause == Cause::NumaOom {
+                continue;
+            }
             assert_eq!(with.cause, without.cause, "{}", recording.name);
             let (Some(with), Some(bare)) = (&with.oom, &without.oom) else {
                 continue;

@@ -300,7 +300,7 @@ fn ids_are_the_same_with_every_hook_of_one_boot() {
     for hooks in ["fentry", "kprobe", "tracepoint"] {
         let recording = recordings::named(&format!("6.12-v2-{hooks}"));
         let ran = run(recording.events.iter().cloned());
-        for death in ran.deaths() {
+        for death in ran.deaths().iter().filter(|death| death.revision == 1) {
             assert!(ids.insert(death.id.clone()), "{} twice", death.id);
         }
     }

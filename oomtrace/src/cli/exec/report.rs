@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     event::text::printable,
+    identity::host,
     provenance::record::{Death, Record},
     sinks::{Sink, json::Json, pretty::Pretty},
 };
@@ -100,7 +101,7 @@ impl Report {
         } else {
             Box::new(Json(target))
         };
-        let foreign_ids = in_pid_namespace();
+        let foreign_ids = host::in_pid_namespace();
         if foreign_ids && !quiet {
             output::complain(
                 "this PID namespace is not the node's: the command's processes cannot be told from others, and every death on the node is reported (do: run it with the host's PID namespace)",
@@ -134,13 +135,6 @@ impl Report {
                 .iter()
                 .any(|ancestor| ancestor.pid == root || ancestor.pid == own)
     }
-}
-
-/// Whether this process is in a PID namespace of its own: its ids are not those that the
-/// kernel's events carry. `PROC_PID_INIT_INO` of include/linux/proc_ns.h is the first one's.
-fn in_pid_namespace() -> bool {
-    const FIRST: &str = "pid:[4026531836]";
-    std::fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() != FIRST)
 }
 
 impl Sink for Report {
