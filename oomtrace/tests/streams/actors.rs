@@ -126,3 +126,53 @@ fn the_containers_own_processes_are_no_session() {
     let bash = with_exe("/bin/bash", child(&shim, 960, "bash"));
     assert_no_code(&death(&bash, &victim()), "exec_session");
 }
+
+#[test]
+fn sudo_does_not_hide_who_is_behind_it() {
+    let sshd = with_exe("/usr/sbin/sshd", process(100, "sshd"));
+    let bash = with_exe("/usr/bin/bash", child(&sshd, 200, "bash"));
+    let sudo = with_exe("/usr/bin/sudo", child(&bash, 250, "sudo"));
+    let tool = with_exe("/usr/bin/kill", child(&sudo, 300, "kill"));
+    let death = death(&tool, &victim());
+    assert_eq!(death.actor.comm.as_deref(), Some("bash"));
+    assert!(why(&death).contains("sudo[250] < bash[200] < sshd[100]"));
+}
+
+#[test]
+fn an_init_that_docker_brings_is_no_supervisor() {
+    let shim = process(900, "containerd-shim");
+    let tini = inside(
+        1,
+        with_exe("/sbin/docker-init", child(&shim, 950, "docker-init")),
+    );
+    let server = inside(7, with_exe("/app/server", child(&tini, 951, "server")));
+    let worker = inside(8, with_exe("/app/other", child(&tini, 952, "other")));
+    let death = death(&server, &worker);
+    assert_eq!(death.cause, Cause::AppKill);
+    assert_no_code(&death, "exec_session");
+}
+
+#[test]
+fn a_containers_own_terminal_proves_no_person() {
+    let shim = process(900, "containerd-shim");
+    let init = inside(1, with_exe("/app/init", child(&shim, 950, "init")));
+    let server = Process {
+        tty: Some("pts/0".to_owned()),
+        login_uid: Some(1000),
+        ..inside(7, with_exe("/app/server", child(&init, 951, "server")))
+    };
+    assert_eq!(death(&server, &victim()).cause, Cause::AppKill);
+}
+
+#[test]
+fn only_a_relative_is_called_one_of_the_application() {
+    let server = with_exe("/app/server", process(700, "server"));
+    let stranger = death(&server, &victim());
+    assert!(!stranger.summary.contains("of the application"));
+    let worker = child(&server, 701, "worker");
+    assert!(
+        death(&server, &worker)
+            .summary
+            .contains("of the application")
+    );
+}

@@ -205,3 +205,31 @@ fn one_that_went_quickly_is_not_called_slow() {
     let (request, now) = waiting();
     assert_no_code(&death(request, now), "slow_death");
 }
+
+#[test]
+fn a_reload_or_a_log_rotation_is_no_request_to_stop() {
+    const SIGHUP: u32 = 1;
+    const SIGUSR1: u32 = 10;
+    let of = |signal, handler| {
+        let request = StopRequest {
+            handler: Some(handler),
+            ..stop(signal, &process(2000, "master"), S)
+        };
+        let victim = process(4000, "victim");
+        run(stream([
+            sigkill(&Sigkill {
+                stops: vec![request],
+                ..kill(&process(2000, "master"), &victim)
+            }),
+            exit(&victim, BY_SIGKILL),
+        ]))
+        .the_death()
+    };
+    for signal in [SIGHUP, SIGUSR1] {
+        let handled = of(signal, Handler::Function);
+        assert_eq!((handled.cause, handled.stop), (Cause::AppKill, None));
+        // Without a handler it is meant to end the process.
+        assert_eq!(of(signal, Handler::Ignore).cause, Cause::StopTimeout);
+    }
+    assert_eq!(of(SIGTERM, Handler::Function).cause, Cause::StopTimeout);
+}
