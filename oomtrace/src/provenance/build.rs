@@ -180,7 +180,7 @@ impl Subject<'_> {
 
     fn args(&self, argv: Option<&Argv>) -> (Option<Vec<String>>, bool) {
         (
-            argv.map(|argv| self.argv.apply(&argv.args)),
+            argv.map(|argv| self.argv.apply(&argv.args, argv.truncated)),
             argv.is_some_and(|argv| argv.truncated),
         )
     }

@@ -33,13 +33,20 @@ const SECRET: &[&str] = &[
 ];
 
 impl ArgvPolicy {
-    /// The arguments as they may be written.
+    /// The arguments as they may be written. `truncated`: they were cut off, maybe within the
+    /// last one.
     #[must_use]
-    pub fn apply(self, args: &[String]) -> Vec<String> {
+    pub fn apply(self, args: &[String], truncated: bool) -> Vec<String> {
         match self {
             Self::Keep => args.to_vec(),
             Self::NameOnly => args.iter().take(1).cloned().collect(),
-            Self::Mask => mask(args),
+            Self::Mask => {
+                let mut masked = mask(args);
+                if let Some(last) = masked.last_mut().filter(|_| truncated) {
+                    *last = mask_cut(last);
+                }
+                masked
+            }
         }
     }
 }
@@ -98,13 +105,38 @@ fn mask_userinfo(arg: &str) -> String {
     }
 }
 
+/// `scheme://user:sec`, cut before the `@` that would have told, loses what may be a secret's
+/// start.
+fn mask_cut(arg: &str) -> String {
+    let userinfo = arg
+        .split_once("://")
+        .filter(|(_, rest)| !rest.contains(['@', '/', '?', '#']))
+        .and_then(|(scheme, rest)| Some((scheme, rest.split_once(':')?.0)));
+    match userinfo {
+        Some((scheme, user)) => format!("{scheme}://{user}:{MASK}"),
+        None => arg.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::ArgvPolicy;
 
     fn masked(args: &[&str]) -> Vec<String> {
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
-        ArgvPolicy::Mask.apply(&args)
+        ArgvPolicy::Mask.apply(&args, false)
+    }
+
+    #[test]
+    fn a_secret_that_was_cut_is_one_still() {
+        let cut = |arg: &str| ArgvPolicy::Mask.apply(&[arg.to_owned()], true);
+        assert_eq!(
+            cut("--broker=amqp://user:hunt"),
+            ["--broker=amqp://user:***"]
+        );
+        assert_eq!(cut("amqp://user:x@host"), ["amqp://user:***@host"]);
+        assert_eq!(cut("http://host/a:b"), ["http://host/a:b"]);
+        assert_eq!(cut("plain"), ["plain"]);
     }
 
     #[test]
@@ -144,7 +176,7 @@ mod tests {
     #[test]
     fn a_policy_can_keep_less_or_all() {
         let args = ["x".to_owned(), "--token=abc".to_owned()];
-        assert_eq!(ArgvPolicy::NameOnly.apply(&args), ["x"]);
-        assert_eq!(ArgvPolicy::Keep.apply(&args), args);
+        assert_eq!(ArgvPolicy::NameOnly.apply(&args, false), ["x"]);
+        assert_eq!(ArgvPolicy::Keep.apply(&args, false), args);
     }
 }
