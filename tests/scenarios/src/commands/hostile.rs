@@ -117,7 +117,11 @@ fn check_json(json: &[u8], victims: &[i32], problems: &mut Vec<String>) -> Vec<V
         || types.last() != Some(&"stopped")
         || between.iter().any(|kind| *kind != "death")
     {
-        problems.push(format!("other lines than start, deaths, end: {types:?}"));
+        let gaps = records.iter().filter(|record| record["type"] == "gap");
+        let gaps: Vec<String> = gaps.map(ToString::to_string).collect();
+        problems.push(format!(
+            "other lines than start, deaths, end: {types:?} {gaps:?}"
+        ));
     }
     for pid in victims {
         let of = death::of(&records, *pid);
