@@ -64,7 +64,13 @@ impl Sink for Progress {
             }
             Record::Death(death) if death.revision == 1 => self.say(&printable(&death.summary)),
             Record::Death(_) => {}
-            Record::Gap(gap) => self.say(&format!("{} events were lost: {}", gap.lost, gap.why)),
+            Record::Gap(gap) if gap.certain => {
+                self.say(&format!("{} events were lost: {}", gap.lost, gap.why));
+            }
+            Record::Gap(gap) => self.say(&format!(
+                "{} events may have been missed: {}",
+                gap.lost, gap.why
+            )),
             Record::Stopped(stopped) => self.say(&format!(
                 "{} deaths recorded, {} events lost; look at them with: oomtrace replay {}",
                 stopped.deaths,

@@ -54,6 +54,8 @@ pub struct Lost {
     pub count: u64,
     pub from_ns: u64,
     pub to_ns: u64,
+    /// They were lost; else so many may have been, at the most.
+    pub certain: bool,
     pub why: String,
 }
 

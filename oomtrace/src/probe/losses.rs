@@ -17,8 +17,7 @@ use crate::{event::entry::Lost, identity::host};
 
 /// Why an event was lost.
 const RING_FULL: &str = "the ring buffer was full";
-const BUSY: &str =
-    "the program was at work already on the same processor; not all of these need have been deaths";
+const BUSY: &str = "the program was at work already on the same processor";
 
 /// The wire type, for aya.
 #[repr(transparent)]
@@ -127,6 +126,7 @@ impl LossReader {
                 count,
                 from_ns,
                 to_ns,
+                certain: false,
                 why: BUSY.to_owned(),
             })
         });
@@ -154,6 +154,7 @@ impl LossReader {
                         count: losses.count - *seen,
                         from_ns: losses.first_ns,
                         to_ns: losses.last_ns,
+                        certain: true,
                         why: RING_FULL.to_owned(),
                     });
                     *seen = losses.count;

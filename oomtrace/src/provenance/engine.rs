@@ -65,6 +65,7 @@ pub struct Engine {
     baseline: oom::Baseline,
     gaps: VecDeque<Lost>,
     lost: u64,
+    maybe_lost: u64,
     deaths: u64,
 }
 
@@ -90,6 +91,7 @@ impl Engine {
             baseline: oom::Baseline::new(),
             gaps: VecDeque::new(),
             lost: 0,
+            maybe_lost: 0,
             deaths: 0,
         }
     }
@@ -252,7 +254,12 @@ impl Engine {
     }
 
     fn lost(&mut self, lost: Lost, out: &mut Vec<Output>) {
-        self.lost = self.lost.saturating_add(lost.count);
+        let sum = if lost.certain {
+            &mut self.lost
+        } else {
+            &mut self.maybe_lost
+        };
+        *sum = sum.saturating_add(lost.count);
         out.push(Output::record(Record::Gap(Gap {
             schema: SCHEMA,
             lost: lost.count,
@@ -262,6 +269,7 @@ impl Engine {
             to: self.clock.format(lost.to_ns),
             from_boottime_ns: lost.from_ns,
             to_boottime_ns: lost.to_ns,
+            certain: lost.certain,
             why: lost.why.clone(),
         })));
         self.gaps.push_back(lost);
@@ -364,6 +372,7 @@ impl Engine {
             boottime_ns: tick.boottime_ns,
             deaths: self.deaths,
             lost: self.lost,
+            maybe_lost: self.maybe_lost,
         })));
     }
 

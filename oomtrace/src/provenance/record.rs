@@ -57,6 +57,8 @@ pub struct Gap {
     pub to: String,
     pub from_boottime_ns: u64,
     pub to_boottime_ns: u64,
+    /// False: not so many need have been lost, and what was need not have been a death.
+    pub certain: bool,
     pub why: String,
 }
 
@@ -70,6 +72,8 @@ pub struct Stopped {
     pub deaths: u64,
     /// Events lost over the whole run.
     pub lost: u64,
+    /// Events that may have been lost beside those, at the most.
+    pub maybe_lost: u64,
 }
 
 /// Why a process died. DESIGN.md lists when each applies.

@@ -72,9 +72,13 @@ impl<W: Write> Pretty<W> {
 
     fn gap(&mut self, gap: &Gap) -> io::Result<()> {
         let text = format!(
-            "{} {} events were lost between {} and {}{}: {}",
+            "{} {} between {} and {}{}: {}",
             gap.lost,
-            gap.kind,
+            if gap.certain {
+                format!("{} events were lost", gap.kind)
+            } else {
+                format!("{} events may have been missed", gap.kind)
+            },
             gap.from,
             gap.to,
             gap.cpu
@@ -89,6 +93,10 @@ impl<W: Write> Pretty<W> {
         let text = match stopped.lost {
             0 => format!("stopped: {} deaths, no event lost", stopped.deaths),
             lost => format!("stopped: {} deaths, {lost} events lost", stopped.deaths),
+        };
+        let text = match stopped.maybe_lost {
+            0 => text,
+            most => format!("{text}, up to {most} may have been missed"),
         };
         let text = self.paint(DIM, &text);
         writeln!(self.to, "{text}")
@@ -464,6 +472,7 @@ mod tests {
             Event::Lost(Lost {
                 kind: evil(),
                 cpu: Some(0),
+                certain: true,
                 why: evil(),
                 count: 1,
                 from_ns: 1,

@@ -127,7 +127,8 @@ impl Finished {
         for line in &self.garbage {
             problems.push(format!("not a JSON object: {line}"));
         }
-        for gap in self.records.iter().filter(|record| record["type"] == "gap") {
+        let lost = |record: &&Value| record["type"] == "gap" && record["certain"] == true;
+        for gap in self.records.iter().filter(lost) {
             problems.push(format!("events were lost: {gap}"));
         }
         match self.records.last() {

@@ -202,6 +202,7 @@ pub(crate) fn lost(kind: &str, count: u64, from_ns: u64, to_ns: u64) -> Event {
     Event::Lost(Lost {
         kind: kind.to_owned(),
         cpu: Some(0),
+        certain: true,
         why: "the ring buffer was full".to_owned(),
         count,
         from_ns,

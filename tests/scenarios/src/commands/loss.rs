@@ -57,7 +57,7 @@ fn once(options: &Options) -> Result<Vec<String>> {
 fn check_losses(reports: &[Report], seen: &[Seen]) -> Result<Vec<String>> {
     let mut problems = Vec::new();
     let lost = |kind: &str| -> u64 {
-        let gaps = seen.iter().filter(|seen| seen.kind == "gap");
+        let gaps = seen.iter().filter(|seen| seen.is_loss());
         gaps.filter(|gap| kind.is_empty() || gap.lost_kind == kind)
             .map(|gap| gap.lost)
             .sum()
@@ -94,7 +94,7 @@ fn check_losses(reports: &[Report], seen: &[Seen]) -> Result<Vec<String>> {
         }
     };
     check(
-        missing > 0 && seen.iter().filter(|seen| seen.kind == "gap").count() > 2,
+        missing > 0 && seen.iter().filter(|seen| seen.is_loss()).count() > 2,
         format!("nothing was tried: {missing} deaths are missing"),
     );
     check(
@@ -151,6 +151,7 @@ mod tests {
     fn gap(kind: &str, lost: u64) -> Seen {
         Seen {
             kind: "gap".to_owned(),
+            certain: true,
             lost_kind: kind.to_owned(),
             lost,
             ..Seen::default()

@@ -45,7 +45,7 @@ fn nothing_is_lost(options: &Options, args: &[&str], count: usize) -> Result<Vec
     let sender = sender(&report)?;
     let all_there = watch.wait_until(STORM_LIMIT, |seen| {
         // Once one is lost, there is nothing to wait for.
-        let lost = seen.iter().any(|seen| seen.kind == "gap");
+        let lost = seen.iter().any(Seen::is_loss);
         let ended = of(seen, sender).filter(|death| death.outcome.is_some());
         lost || (seen.len() > count && ended.count() >= count)
     });
@@ -140,7 +140,7 @@ fn storm_of_signals(options: &Options) -> Result<Vec<String>> {
 fn lost_nothing(seen: &[Seen]) -> Vec<String> {
     let mut problems: Vec<String> = seen
         .iter()
-        .filter(|seen| seen.kind == "gap")
+        .filter(|seen| seen.is_loss())
         .map(|gap| format!("lost: {} of {}", gap.lost, gap.lost_kind))
         .collect();
     if let Some(stopped) = seen.last().filter(|stopped| stopped.lost > 0) {

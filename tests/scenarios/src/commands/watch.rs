@@ -39,8 +39,17 @@ pub(super) struct Seen {
     pub(super) lost_kind: String,
     /// Of a gap, and of all at the end.
     pub(super) lost: u64,
+    /// Of a gap: so many were lost, and not only may have been.
+    pub(super) certain: bool,
     /// At the end.
     pub(super) deaths: u64,
+}
+
+impl Seen {
+    /// A gap in which events were lost.
+    pub(super) fn is_loss(&self) -> bool {
+        self.kind == "gap" && self.certain
+    }
 }
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
