@@ -202,6 +202,8 @@ impl Subject<'_> {
             cgroup: cgroup(process),
             unified_cgroup: process.unified_cgroup.clone(),
             oom_score_adj: process.oom_score_adj,
+            started_at: (process.group.start_ns > 0)
+                .then(|| self.clock.format(process.group.start_ns)),
             age_ms: (process.group.start_ns > 0)
                 .then(|| boottime_ns.saturating_sub(process.group.start_ns) / 1_000_000),
             role: None,

@@ -221,6 +221,7 @@ pub struct Victim {
     /// In the v2 hierarchy, where that is another one.
     pub unified_cgroup: Option<String>,
     pub oom_score_adj: Option<i32>,
+    pub started_at: Option<String>,
     pub age_ms: Option<u64>,
     pub role: Option<&'static str>,
     pub is_ns_init: bool,
