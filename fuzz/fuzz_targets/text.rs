@@ -26,14 +26,16 @@ fuzz_target!(|bytes: &[u8]| {
     assert_eq!(args.is_empty(), bytes.is_empty());
     assert_eq!(as_a_shell(&command_line(&args)), args);
 
-    let most = 1 + bytes.first().map_or(0, |byte| usize::from(*byte % 20));
-    a_path(&args, &path(bytes, most), most);
+    a_path(&args, &path(bytes));
 });
 
-/// The path of these names, of which so many are kept at the most.
-fn a_path(names: &[String], whole: &str, most: usize) {
-    let is_cut = names.len() >= most;
-    assert!(whole.starts_with(if is_cut { "…/" } else { "/" }));
+/// The path of these names; an empty one at the end says that others are missing.
+fn a_path(names: &[String], whole: &str) {
+    let (names, is_cut) = match names.split_last() {
+        Some((last, names)) if last.is_empty() => (names, true),
+        _ => (names, false),
+    };
+    assert!(whole.starts_with(if is_cut { "…" } else { "/" }));
     for up in 0..8 {
         if let Some(above) = ancestor(whole, up) {
             assert!(above == "/" || whole.starts_with(&above));

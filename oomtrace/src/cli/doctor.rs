@@ -68,10 +68,10 @@ pub(super) fn run(args: &DoctorArgs) -> Result<ExitCode> {
         Format::Json => {
             let mut line = serde_json::to_vec(&diagnosis)?;
             line.push(b'\n');
-            output::print(&line)?;
+            let _ = output::print(&line)?;
         }
         Format::Pretty => {
-            output::print(pretty(&diagnosis).as_bytes())?;
+            let _ = output::print(pretty(&diagnosis).as_bytes())?;
         }
     }
     Ok(ExitCode::from(if diagnosis.can_trace {
