@@ -3,7 +3,10 @@
 
 use std::collections::HashMap;
 
-use oomtrace::provenance::record::{Death, Oom, Stop};
+use oomtrace::{
+    event::text::printable,
+    provenance::record::{Death, Oom, Stop},
+};
 use serde::Serialize;
 
 const COLUMNS: [&str; 12] = [
@@ -35,6 +38,10 @@ pub(crate) fn render(deaths: &[&Death]) -> String {
         rows.push(row);
     }
     let mut widths = [0; COLUMNS.len()];
+    // Names are as their owners like them.
+    for cell in rows.iter_mut().flatten() {
+        *cell = printable(cell);
+    }
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
@@ -83,13 +90,14 @@ fn row(death: &Death, comms: &HashMap<&str, &str>) -> [String; COLUMNS.len()] {
     ]
 }
 
-/// `SIGTERM*1 ignored 1002ms same`
+/// `SIGTERM*1 delivered blocked 1002ms same`
 fn stop(stop: &Stop) -> String {
     format!(
-        "{}*{} {} {}ms {}",
+        "{}*{} {} {} {}ms {}",
         stop.signal,
         stop.count,
         stop.result,
+        stop.reason,
         stop.grace_ms,
         if stop.same_actor { "same" } else { "other" }
     )
