@@ -7,6 +7,7 @@ mod build;
 mod case;
 mod clock;
 mod engine;
+mod findings;
 mod judge;
 mod mechanism;
 mod oom;
