@@ -7,7 +7,10 @@
 use std::{
     fmt,
     path::{Path, PathBuf},
+    process::ExitCode,
 };
+
+use crate::project::Project;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
@@ -109,6 +112,25 @@ impl Outcome {
             passed: self.passed,
             failed: self.failures.len() as u32,
             skipped: self.skips.len() as u32 + self.unnamed_skips,
+        }
+    }
+
+    /// Prints what was skipped and what failed, then the sums; the task's exit status.
+    pub(crate) fn conclude(&self, project: &Project) -> ExitCode {
+        for finding in &self.skips {
+            println!("skipped: {}: {}", finding.name, finding.reason);
+        }
+        for finding in &self.failures {
+            println!("failed: {}: {}", finding.name, finding.reason);
+            if let Some(log) = &finding.log {
+                println!("    log: {}", project.short(log).display());
+            }
+        }
+        println!("{}", self.tally());
+        if self.failures.is_empty() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
         }
     }
 }

@@ -58,18 +58,7 @@ pub(crate) fn run(project: &Project, args: &FuzzArgs) -> Result<ExitCode> {
     };
     command::check(&mut build(project)?)?;
     let outcome = fuzz(project, wanted, args.seconds, Inputs::New);
-    for finding in &outcome.failures {
-        println!("failed: {}: {}", finding.name, finding.reason);
-        if let Some(log) = &finding.log {
-            println!("    log: {}", project.short(log).display());
-        }
-    }
-    println!("{}", outcome.tally());
-    Ok(if outcome.failures.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(outcome.conclude(project))
 }
 
 /// The names of all targets.

@@ -53,21 +53,7 @@ pub(crate) fn run(project: &Project, args: &VmArgs) -> Result<ExitCode> {
     compile::packages(project, &tools, &build, false, &PACKAGES)?;
     let binaries = compile::folder(project, &build);
     let outcome = scenarios(project, args, &binaries)?;
-    for finding in &outcome.skips {
-        println!("skipped: {}: {}", finding.name, finding.reason);
-    }
-    for finding in &outcome.failures {
-        println!("failed: {}: {}", finding.name, finding.reason);
-        if let Some(log) = &finding.log {
-            println!("    log: {}", project.short(log).display());
-        }
-    }
-    println!("{}", outcome.tally());
-    Ok(if outcome.failures.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(outcome.conclude(project))
 }
 
 /// Fetches ahead of time what booting needs from the network.
