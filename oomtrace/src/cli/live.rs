@@ -306,14 +306,17 @@ impl Live {
         {
             return Turn::Ended;
         }
-        for _ in 0..AT_A_TIME {
+        for taken in 0..AT_A_TIME {
             if self.held.is_some() {
                 return Turn::GoOn;
             }
             let Some(record) = self.probe.get_mut().next_record() else {
                 return Turn::GoOn;
             };
-            self.awake_until = Some(Instant::now() + AWAKE);
+            // Once for all that are taken now.
+            if taken == 0 {
+                self.awake_until = Some(Instant::now() + AWAKE);
+            }
             if self.send(Entry::Kernel(record)) == Turn::Ended {
                 return Turn::Ended;
             }

@@ -161,18 +161,19 @@ impl Engine {
         if self.ended.contains(&group) || kill.victim.live_threads == Some(0) {
             return;
         }
-        let tgid = group.tgid;
+        let sender_tid = kill.sender.tid;
+        let is_own = kill.info == InfoKind::Priv;
         let hook = self
             .oom_kills
-            .get(&kill.sender.tid)
+            .get(&sender_tid)
             .filter(|hook| kill.boottime_ns.saturating_sub(hook.boottime_ns) < SAME_OOM_NS)
             .cloned();
-        let line = self.oom_lines.get(&tgid).cloned();
+        let line = self.oom_lines.get(&group.tgid).cloned();
         let case = self.open.entry(group).or_default();
         let mut baseline = oom::Baseline::new();
-        if kill.info == InfoKind::Priv {
+        if is_own {
             self.latest_own
-                .insert(kill.sender.tid, (group, kill.boottime_ns));
+                .insert(sender_tid, (group, kill.boottime_ns));
             let seen = &self.baseline;
             baseline.extend(kill.victim.memcg.iter().filter_map(|level| {
                 let count = seen.get(&level.address)?;
@@ -180,8 +181,6 @@ impl Engine {
             }));
             oom::remember(&mut self.baseline, &kill);
         }
-        let sender_tid = kill.sender.tid;
-        let is_own = kill.info == InfoKind::Priv;
         let is_group = oom::is_of_group(&kill);
         let mut kill = Kill {
             event: Arc::new(kill),
