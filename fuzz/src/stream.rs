@@ -135,6 +135,20 @@ fn inside(entry: &mut Entry, dice: &mut Dice) {
             text(&mut line.constraint, dice);
             text(line.oom_memcg.get_or_insert_default(), dice);
         }
+        Entry::ContainerFacts(facts) => {
+            facts.boottime_ns = dice.number(facts.boottime_ns);
+            text(&mut facts.id, dice);
+            text(facts.name.get_or_insert_default(), dice);
+        }
+        Entry::ContainerState(state) => {
+            state.boottime_ns = dice.number(state.boottime_ns);
+            text(&mut state.id, dice);
+            text(&mut state.words, dice);
+        }
+        Entry::ContainerUnknown(unknown) => {
+            unknown.boottime_ns = dice.number(unknown.boottime_ns);
+            text(&mut unknown.id, dice);
+        }
     }
 }
 

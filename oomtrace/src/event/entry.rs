@@ -5,6 +5,8 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::container::{ContainerFacts, ContainerState, ContainerUnknown};
+
 /// What one tracer knows before its first event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
@@ -113,5 +115,8 @@ pub enum Entry {
     Tick(Tick),
     ProcessState(ProcessState),
     OomLine(OomLine),
+    ContainerFacts(Box<ContainerFacts>),
+    ContainerState(ContainerState),
+    ContainerUnknown(ContainerUnknown),
     Stopped(Tick),
 }

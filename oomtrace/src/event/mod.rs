@@ -4,6 +4,7 @@
 //!
 //! Nothing here judges, and nothing reads a clock or /proc.
 
+pub mod container;
 pub mod decode;
 pub mod entry;
 mod facts;
@@ -341,6 +342,10 @@ pub enum Event {
     Tick(entry::Tick),
     ProcessState(entry::ProcessState),
     OomLine(entry::OomLine),
+    Cgroup(container::CgroupChange),
+    ContainerFacts(Box<container::ContainerFacts>),
+    ContainerState(container::ContainerState),
+    ContainerUnknown(container::ContainerUnknown),
     /// The tracer ends.
     Stopped(entry::Tick),
 }

@@ -29,6 +29,9 @@ const TICK: u8 = 6;
 const PROCESS_STATE: u8 = 7;
 const STOPPED: u8 = 8;
 const OOM_LINE: u8 = 9;
+const CONTAINER_FACTS: u8 = 10;
+const CONTAINER_STATE: u8 = 11;
+const CONTAINER_UNKNOWN: u8 = 12;
 const END: u8 = 255;
 
 /// Why a recording cannot be read.
@@ -79,6 +82,9 @@ impl<W: Write> Writer<W> {
             }
             Entry::ProcessState(state) => self.json(PROCESS_STATE, state),
             Entry::OomLine(line) => self.json(OOM_LINE, line),
+            Entry::ContainerFacts(facts) => self.json(CONTAINER_FACTS, facts),
+            Entry::ContainerState(state) => self.json(CONTAINER_STATE, state),
+            Entry::ContainerUnknown(unknown) => self.json(CONTAINER_UNKNOWN, unknown),
             Entry::Stopped(tick) => self.json(STOPPED, tick),
         }
     }
@@ -157,6 +163,9 @@ impl<R: Read> Reader<R> {
             TICK => Entry::Tick(self.json(&payload)?),
             PROCESS_STATE => Entry::ProcessState(self.json(&payload)?),
             OOM_LINE => Entry::OomLine(self.json(&payload)?),
+            CONTAINER_FACTS => Entry::ContainerFacts(self.json(&payload)?),
+            CONTAINER_STATE => Entry::ContainerState(self.json(&payload)?),
+            CONTAINER_UNKNOWN => Entry::ContainerUnknown(self.json(&payload)?),
             STOPPED => Entry::Stopped(self.json(&payload)?),
             unknown => return Err(self.damaged(&format!("unknown kind {unknown}"))),
         };

@@ -2,4 +2,5 @@
 //! /proc.
 
 pub mod host;
+pub mod place;
 pub mod process;

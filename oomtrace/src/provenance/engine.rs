@@ -118,6 +118,10 @@ impl Engine {
             Event::Lost(lost) => self.lost(lost, out),
             Event::ProcessState(state) => self.process_state(state, out),
             Event::Tick(tick) => self.tick(tick, out),
+            Event::Cgroup(_)
+            | Event::ContainerFacts(_)
+            | Event::ContainerState(_)
+            | Event::ContainerUnknown(_) => {}
             Event::Stopped(tick) => self.stopped(tick, out),
         }
     }
