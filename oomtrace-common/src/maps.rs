@@ -45,6 +45,14 @@ impl Killed {
     };
 }
 
+/// Values of the map of cgroups that are in scope, by the kernel's number of them.
+pub mod scope {
+    /// It is.
+    pub const HELD: u32 = 1;
+    /// It is new, and the user side has not yet said whether it is.
+    pub const CANDIDATE: u32 = 2;
+}
+
 /// Value of the per-CPU map of losses, by kind of record.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]

@@ -135,6 +135,11 @@ offsets! {
     cgroup_kernfs: "cgroup.kn";
     cgroup_root: "cgroup.root";
     cgroup_level: "cgroup.level";
+    cgroup_children: "cgroup.self.children";
+    cgroup_populated_csets: "cgroup.nr_populated_csets";
+    cgroup_populated_children: "cgroup.nr_populated_domain_children";
+    css_sibling: "cgroup_subsys_state.sibling";
+    kernfs_id: "kernfs_node.id";
     kernfs_name: "kernfs_node.name";
     /// Renamed in 6.15.
     kernfs_parent: "kernfs_node.__parent | kernfs_node.parent";
@@ -156,6 +161,24 @@ offsets! {
     oom_chosen: "oom_control.chosen";
     oom_chosen_points: "oom_control.chosen_points";
     oom_constraint: "oom_control.constraint";
+}
+
+/// What is to be traced.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct Settings {
+    /// 1: only victims in cgroups that stand in the map `SCOPE`, or below such.
+    pub scoped: u32,
+    /// 1: new cgroups are taken into `SCOPE` until the user side says otherwise.
+    pub candidates: u32,
+}
+
+impl Settings {
+    /// Everything on the node.
+    pub const NODE: Self = Self {
+        scoped: 0,
+        candidates: 0,
+    };
 }
 
 /// Other facts about the kernel that the programs need to know.

@@ -52,8 +52,14 @@ pub mod kind {
     pub const OOM_KILL: u16 = 4;
     /// A victim's own image, read in its own context: no body.
     pub const IMAGE: u16 = 5;
+    /// A cgroup was made: body [`CgroupBody`](super::CgroupBody).
+    pub const CGROUP_MADE: u16 = 6;
+    /// The last process in a cgroup and below it has gone: the same body.
+    pub const CGROUP_EMPTIED: u16 = 7;
+    /// Where the process that asks runs: no body.
+    pub const OWN_PLACE: u16 = 8;
     /// How many kinds there are, with the unused 0.
-    pub const COUNT: usize = 6;
+    pub const COUNT: usize = 9;
 }
 
 /// Tags of sections (`SectionHeader::tag`).
@@ -87,6 +93,17 @@ pub mod tag {
     pub const CPU_LIMITS: u16 = 12;
     /// One [`Ancestor`](super::Ancestor): the process that traces the victim by ptrace.
     pub const PTRACER: u16 = 13;
+    /// NUL-terminated last names of the ancestors' cgroups, the parent's first: that of the v2
+    /// hierarchy, or of the memory controller where the former is the root; empty for the root.
+    pub const ANCESTRY_CGROUP: u16 = 14;
+    /// [`CgroupLevel`](super::CgroupLevel)s of the memory controller's hierarchy, the leaf's
+    /// first.
+    pub const MEMORY_LEVELS: u16 = 15;
+    /// The same of the v2 hierarchy.
+    pub const UNIFIED_LEVELS: u16 = 16;
+    /// NUL-terminated names of the cgroups below one, the oldest first, those without a
+    /// process left out.
+    pub const CHILDREN: u16 = 17;
 }
 
 /// Whom a section is about (`SectionHeader::who`).
@@ -224,6 +241,25 @@ pub struct OomKillBody {
     pub total_pages: u64,
     pub gfp_mask: u32,
     pub order: i32,
+}
+
+/// Body of [`kind::CGROUP_MADE`] and [`kind::CGROUP_EMPTIED`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct CgroupBody {
+    /// The kernel's number of it: its inode in cgroupfs.
+    pub id: u64,
+    /// 1 if it is in the v2 hierarchy, 0 if in the memory controller's of v1.
+    pub unified: u32,
+    pub pad: u32,
+}
+
+/// One cgroup on the way from a task's to the root.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct CgroupLevel {
+    /// The kernel's number of it: its inode in cgroupfs.
+    pub id: u64,
 }
 
 /// First in every section.
@@ -473,6 +509,8 @@ layout! {
     MarkVictimBody: 8 { victim_tid @ 0, sender_tid @ 4 }
     ExitBody: 8 { tid @ 0, exact @ 4 }
     OomKillBody: 40 { present @ 0, constraint @ 4, chosen_tgid @ 8, sender_tid @ 12, points @ 16, total_pages @ 24, gfp_mask @ 32, order @ 36 }
+    CgroupBody: 16 { id @ 0, unified @ 8 }
+    CgroupLevel: 8 { id @ 0 }
     SectionHeader: 8 { tag @ 0, who @ 2, len @ 4 }
     TaskFacts: 208 { present @ 0, start_ns @ 8, tgid @ 16, flags @ 36, exit_code @ 44, uid @ 60, rss_anon_pages @ 80, jobctl @ 128, state @ 160, comm @ 176, tty @ 192 }
     Ancestor: 40 { start_ns @ 0, tgid @ 8, ns_tgid @ 12, ns_level @ 16, comm @ 24 }

@@ -8,6 +8,8 @@
 //! | `mark_victim` | raw tracepoint `mark_victim` | confirms that a SIGKILL is the OOM killer's |
 //! | `process_exit`, `_2`, `_3` | raw tracepoint `sched_process_exit` | how the thread group ended; each for what those before it were too busy to see |
 //! | `name_symbol` | none: run on demand | names a kernel function where /proc/kallsyms is closed |
+//! | `cgroup_made`, `cgroup_emptied` | raw tracepoints `cgroup_mkdir`, `cgroup_notify_populated` | when a container comes, and when it is gone |
+//! | `own_place` | none: run on demand | where the process that asks runs, as the node sees it |
 //! | `oom_fentry`, `oom_kprobe` | `oom_kill_process` | whose limit, and what the OOM killer weighed |
 //!
 //! Names of programs and maps have at most 15 bytes: the kernel cuts the rest.
@@ -33,7 +35,9 @@ mod hooks;
 mod kernel;
 mod memcg;
 mod names;
+mod place;
 mod record;
+mod scope;
 mod stops;
 mod symbol;
 mod task;

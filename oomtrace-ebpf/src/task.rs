@@ -286,6 +286,30 @@ pub(crate) fn put_ancestry_exe(record: Record, who: u16) {
     record.end();
 }
 
+/// Appends the last names of the cgroups of the same ancestors.
+#[inline(never)]
+pub(crate) fn put_ancestry_cgroup(record: Record, who: u16) {
+    if !record.section(tag::ANCESTRY_CGROUP, who) {
+        return;
+    }
+    for index in 0..MAX_ANCESTORS {
+        let parent = record.ancestor(index);
+        if parent.is_null() || record.room(MAX_NAME_BYTES).is_none() {
+            break;
+        }
+        let unified = chase!(parent, task_cgroups, css_set_default);
+        let memory = chase!(parent, task_cgroups, css_set_memory, css_cgroup);
+        let mut node = chase!(unified, cgroup_kernfs);
+        if chase!(node, kernfs_parent).is_null() {
+            node = chase!(memory, cgroup_kernfs);
+        }
+        if !names::put_name(record, chase!(node, kernfs_name)) {
+            names::put_no_name(record);
+        }
+    }
+    record.end();
+}
+
 /// Appends the CPU time of a task's group, and its limits.
 #[inline(always)]
 pub(crate) fn put_cpu_limits(record: Record, who: u16, task: Address) {

@@ -1,5 +1,6 @@
 //! One file for each hook. Every program returns 0: the kernel ignores it.
 
+mod cgroup;
 mod mark_victim;
 mod oom_kill;
 mod process_exit;

@@ -28,7 +28,7 @@ use crate::{
     kernel::{Address, fact, follow, get},
     names,
     record::{Record, Scratch, lost},
-    task,
+    scope, task,
 };
 
 #[map]
@@ -92,6 +92,9 @@ fn try_exit<const FIRST: bool>(
     };
     let key = task::group_key(leader)?;
     if code & 0x7f != SIGKILL && code & 0xff00 != STATUS_137 && KILLED.get_ptr(&key).is_none() {
+        return None;
+    }
+    if !scope::holds(leader) {
         return None;
     }
     // SAFETY: this processor's own entry. Where another program comes between, or the task

@@ -25,7 +25,7 @@ use crate::{
     kernel::{Address, current, get},
     memcg, names,
     record::{Record, Scratch, lost},
-    stops, task,
+    scope, stops, task,
 };
 
 #[map]
@@ -35,7 +35,7 @@ static SIG_SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 pub(crate) fn sig_generate(ctx: RawTracePointContext) -> i32 {
     let signal: u32 = ctx.arg(0);
     if signal == SIGKILL {
-        if try_sigkill(&ctx).is_none() {
+        if scope::holds(task::leader(ctx.arg(2))) && try_sigkill(&ctx).is_none() {
             debug!(&ctx, "a SIGKILL could not be captured");
             lost(kind::SIGKILL);
         }
@@ -70,7 +70,11 @@ fn try_stop(ctx: &RawTracePointContext, signal: u32) -> Option<()> {
     if tgid == ctx.tgid() {
         return None;
     }
-    let key = task::group_key(task::leader(victim))?;
+    let leader = task::leader(victim);
+    if !scope::holds(leader) {
+        return None;
+    }
+    let key = task::group_key(leader)?;
     stops::note(&key, victim, signal, ctx.arg(4))
 }
 
@@ -101,6 +105,7 @@ fn try_sigkill(ctx: &RawTracePointContext) -> Option<()> {
     task::put_cpu_limits(record, who::VICTIM, victim);
     task::put_ancestry(record, who::SENDER, sender_leader);
     task::put_ancestry_exe(record, who::SENDER);
+    task::put_ancestry_cgroup(record, who::SENDER);
     task::put_victim_ancestry(record, victim_leader, sender_leader);
 
     memcg::put_unified_root(record, victim);

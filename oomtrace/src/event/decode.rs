@@ -5,14 +5,15 @@ use std::{collections::HashMap, sync::Arc};
 
 use bytemuck::{AnyBitPattern, pod_read_unaligned};
 use oomtrace_common::wire::{
-    self, ALIGN, MarkVictimBody, OomKillBody, RecordHeader, SectionHeader, SigkillBody, StopSlot,
-    TaskFacts, info_kind, kind, oom_present, tag, who,
+    self, ALIGN, CgroupBody, MarkVictimBody, OomKillBody, RecordHeader, SectionHeader, SigkillBody,
+    StopSlot, TaskFacts, info_kind, kind, oom_present, tag, who,
 };
 use thiserror::Error;
 
 use super::{
     Ancestor, CpuLimits, Event, Exit, Image, InfoKind, MarkVictim, MemcgLevel, OomKill, Process,
     Sigkill,
+    container::{CgroupChange, CgroupChangeKind},
     entry::{Entry, Symbol},
     facts, text,
 };
@@ -196,6 +197,21 @@ impl Decoder {
                     argv: victim.argv,
                 })
             }
+            kind @ (kind::CGROUP_MADE | kind::CGROUP_EMPTIED) => {
+                let (body, _) = take::<CgroupBody>(body, "a change of a cgroup")?;
+                Event::Cgroup(CgroupChange {
+                    boottime_ns,
+                    path: sections
+                        .get(tag::MEMORY_CGROUP, who::EVENT)
+                        .map(text::path)
+                        .ok_or(DecodeError::Missing("cgroup"))?,
+                    cgroup_id: body.id,
+                    kind: match kind {
+                        kind::CGROUP_MADE => CgroupChangeKind::Made,
+                        _ => CgroupChangeKind::Emptied,
+                    },
+                })
+            }
             unknown => return Err(DecodeError::Kind(unknown)),
         })
     }
@@ -276,6 +292,12 @@ impl Decoder {
                 ancestor.exe = (!name.is_empty()).then_some(name);
             }
         }
+        if let Some(names) = sections.get(tag::ANCESTRY_CGROUP, who) {
+            let names = text::strings(names);
+            for (ancestor, name) in process.ancestry.iter_mut().zip(names) {
+                ancestor.cgroup = (!name.is_empty()).then_some(name);
+            }
+        }
         process.argv = sections
             .get(tag::ARGV, who)
             .map(facts::argv)
@@ -346,7 +368,8 @@ fn split(bytes: &[u8]) -> Result<(RecordHeader, Sections<'_>), DecodeError> {
         kind::MARK_VICTIM => size_of::<MarkVictimBody>(),
         kind::EXIT => size_of::<wire::ExitBody>(),
         kind::OOM_KILL => size_of::<OomKillBody>(),
-        kind::IMAGE => 0,
+        kind::CGROUP_MADE | kind::CGROUP_EMPTIED => size_of::<CgroupBody>(),
+        kind::IMAGE | kind::OWN_PLACE => 0,
         unknown => return Err(DecodeError::Kind(unknown)),
     };
     let sections = rest.get(body..).ok_or(DecodeError::Short {

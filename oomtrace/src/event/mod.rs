@@ -37,6 +37,8 @@ pub struct Ancestor {
     pub comm: String,
     /// File name of its executable.
     pub exe: Option<String>,
+    /// Last name of its cgroup's path; of a sender's ancestors only.
+    pub cgroup: Option<String>,
 }
 
 impl Ancestor {
@@ -58,6 +60,7 @@ impl From<&WireAncestor> for Ancestor {
             ns_level: wire.ns_level,
             comm: text::comm(&wire.comm),
             exe: None,
+            cgroup: None,
         }
     }
 }

@@ -11,7 +11,7 @@ use aya_log::EbpfLogger;
 use aya_obj::btf::{Btf, BtfType, Float, Func, FuncLinkage};
 use bytes::Bytes;
 use oomtrace_common::{
-    offsets::{KernelFacts, Offsets},
+    offsets::{KernelFacts, Offsets, Settings},
     wire::kind,
 };
 
@@ -34,6 +34,8 @@ const TRACEPOINTS: &[(&str, &str)] = &[
     ("process_exit", "sched_process_exit"),
     ("process_exit_2", "sched_process_exit"),
     ("process_exit_3", "sched_process_exit"),
+    ("cgroup_made", "cgroup_mkdir"),
+    ("cgroup_emptied", "cgroup_notify_populated"),
     ("sig_deliver", "signal_deliver"),
     ("mark_victim", "mark_victim"),
     ("sig_generate", "signal_generate"),
@@ -45,6 +47,8 @@ const MISSED: &[(&str, u16)] = &[
     ("process_exit", kind::EXIT),
     ("process_exit_2", kind::EXIT),
     ("process_exit_3", kind::EXIT),
+    ("cgroup_made", kind::CGROUP_MADE),
+    ("cgroup_emptied", kind::CGROUP_EMPTIED),
     ("sig_deliver", kind::IMAGE),
     ("mark_victim", kind::MARK_VICTIM),
     ("sig_generate", kind::SIGKILL),
@@ -80,6 +84,8 @@ struct Global<T>(T);
 unsafe impl aya::Pod for Global<Offsets> {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Global<KernelFacts> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Global<Settings> {}
 
 /// The attached programs. Dropping it detaches them.
 pub struct Probe {
@@ -127,6 +133,7 @@ impl Probe {
         };
         let offsets = Global(layout.offsets);
         let facts = Global(layout.facts);
+        let settings = Global(Settings::NODE);
         let log_level: u8 = if options.diagnostics { u8::MAX } else { 0 };
         let mut ebpf = EbpfLoader::new()
             .verifier_log_level(if options.diagnostics {
@@ -136,6 +143,7 @@ impl Probe {
             })
             .override_global("OFFSETS", &offsets, true)
             .override_global("FACTS", &facts, true)
+            .override_global("SETTINGS", &settings, true)
             .override_global("AYA_LOG_LEVEL", &log_level, false)
             .map_max_entries("EVENTS", options.ring_bytes)
             .map_max_entries("STOPS", 4096.max(lru_entries()))

@@ -176,6 +176,8 @@ fn kind_name(kind: u16) -> &'static str {
         kind::EXIT => "exit",
         kind::OOM_KILL => "oom_kill",
         kind::IMAGE => "image",
+        kind::CGROUP_MADE => "cgroup_made",
+        kind::CGROUP_EMPTIED => "cgroup_emptied",
         _ => "unknown",
     }
 }

@@ -97,6 +97,7 @@ fn ancestor(process: &Process) -> Ancestor {
         ns_tgid: process.ns_tgid,
         ns_level: process.ns_level,
         comm: process.comm.clone().unwrap_or_default(),
+        cgroup: None,
         exe: process
             .exe
             .as_ref()
