@@ -11,6 +11,7 @@ use thiserror::Error;
 use crate::{
     event::{
         Event, Group,
+        container::Ask,
         decode::Decoder,
         entry::{Entry, OomLine, ProcessState, Symbol},
         recording::Writer,
@@ -27,6 +28,8 @@ pub trait Lookups {
     fn oom_lines(&mut self) -> Vec<OomLine>;
     /// The state of a process that should be dead by now.
     fn process_state(&mut self, group: Group) -> ProcessState;
+    /// Asks about a container. The answer comes later, as an entry.
+    fn ask_container(&mut self, ask: Ask);
 }
 
 /// No look-ups: what a recording holds is all.
@@ -51,6 +54,8 @@ impl Lookups for NoLookups {
             wait_channel: None,
         }
     }
+
+    fn ask_container(&mut self, _: Ask) {}
 }
 
 /// What stops the pipeline.
@@ -168,7 +173,10 @@ impl<L: Lookups> Pipeline<L> {
                     let state = self.lookups.process_state(group);
                     self.take(&Entry::ProcessState(state))?;
                 }
-                Output::AskState(_) => {}
+                Output::AskContainer(ask) if self.source == Source::Live => {
+                    self.lookups.ask_container(ask);
+                }
+                Output::AskState(_) | Output::AskContainer(_) => {}
             }
         }
         if let Some(is_end) = settles {

@@ -28,6 +28,7 @@ use super::{
 use crate::{
     event::{
         Group,
+        container::Ask,
         entry::{Attached, Entry, OomLine, ProcessState, Symbol},
         recording::Writer,
     },
@@ -104,6 +105,8 @@ impl Lookups for Node {
         }
         process::state(group, now_ns)
     }
+
+    fn ask_container(&mut self, _: Ask) {}
 }
 
 /// How far the second thread has come.

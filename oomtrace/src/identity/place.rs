@@ -53,4 +53,11 @@ impl Place {
         let _ = path;
         Self::default()
     }
+
+    /// The same, of the last name of a path alone.
+    #[must_use]
+    pub fn of_leaf(name: &str) -> Self {
+        let _ = name;
+        Self::default()
+    }
 }

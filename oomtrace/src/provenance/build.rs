@@ -3,19 +3,28 @@
 use super::{
     actor::Party,
     case::{Case, Kill, Link, Status, Unseen},
+    claims,
     clock::Clock,
+    containers::{self, Containers},
     findings,
     judge::{self, Verdict},
+    levels,
+    naming::{self, Located},
     record::{
-        Actor, AncestorRecord, Cause, Death, Mechanism, Memory, Oom, OomLevel, Outcome, SCHEMA,
-        Sender, Stop, Victim,
+        Actor, ActorKind, AncestorRecord, Cause, ContainerName, Death, Evidence, Mechanism, Memory,
+        Oom, OomLevel, Outcome, RuntimeSays, SCHEMA, Sender, Stop, Unit, Victim,
     },
     redact::ArgvPolicy,
+    role::{self, Role},
     rules::Rules,
     signal_names, stop, words,
 };
-use crate::event::{
-    Ancestor, Argv, Constraint, Exit, Group, MemcgLevel, Process, entry::Session, text::printable,
+use crate::{
+    event::{
+        Ancestor, Argv, Constraint, Exit, Group, MemcgLevel, Process, Sigkill, entry::Session,
+        text::printable,
+    },
+    identity::place::Place,
 };
 
 /// What a record is built with.
@@ -30,6 +39,9 @@ pub(super) struct Subject<'a> {
     pub group: Group,
     pub revision: u32,
     pub is_final: bool,
+    pub containers: &'a Containers,
+    /// Whether the container went on without the victim, once that is known.
+    pub survived: Option<bool>,
 }
 
 impl Subject<'_> {
@@ -50,31 +62,56 @@ impl Subject<'_> {
             self.rules,
         );
         let page_bytes = self.session.page_bytes;
+        let at = self.located(&kill.victim, Some(kill));
         let mut evidence = verdict.evidence.clone();
         words::sender_evidence(&verdict, &kill.sender, &mut evidence);
         findings::case_evidence(case, killer, &mut evidence);
+        let configured_ms = self.grace_evidence(&verdict, &at, &mut evidence);
+        let limit = verdict.oom.as_ref().and_then(|oom| oom.limit.as_ref());
+        if let Some(text) = levels::same_as_container(limit, &kill.victim.memcg, &at, page_bytes) {
+            evidence.push(Evidence {
+                code: "pod_and_container_limit",
+                text,
+                source: "memory cgroups",
+            });
+        }
+        let mut summary = words::summary(&verdict, &at, &kill.victim, &kill.sender, page_bytes);
+        if kill.victim.dumping_core == Some(true) {
+            summary.push_str("; it was crashing already (a core was being dumped)");
+        }
+        if let Some(stop) = verdict.stop.filter(|_| verdict.cause == Cause::StopTimeout)
+            && let Some(configured_ms) = configured_ms
+            && is_shorter(stop.grace_ns, configured_ms)
+        {
+            summary.push_str(&format!(
+                "; {} was configured",
+                words::duration_ns(configured_ms.saturating_mul(1_000_000))
+            ));
+        }
+        self.survival(at.role, verdict.cause, &mut summary);
         let image = case.image.as_ref().and_then(|image| image.argv.as_ref());
         readable(Death {
             cause: verdict.cause,
             mechanism: verdict.mechanism,
-            summary: words::summary(&verdict, &kill.victim, &kill.sender, page_bytes)
-                + if kill.victim.dumping_core == Some(true) {
-                    "; it was crashing already (a core was being dumped)"
-                } else {
-                    ""
-                },
-            victim: self.victim(&kill.victim, image, kill.boottime_ns),
+            summary,
+            victim: self.victim(&kill.victim, &at, image, kill.boottime_ns),
             sender: (!verdict.sender_is_bystander).then(|| self.sender(&kill.sender)),
-            actor: actor_record(&verdict.actor),
-            stop: verdict.stop.as_ref().map(|found| self.stop(found)),
-            oom: self.oom(&verdict, killer),
+            actor: self.actor(&verdict.actor, &kill.sender, &at),
+            stop: verdict
+                .stop
+                .as_ref()
+                .map(|found| self.stop(found, configured_ms)),
+            oom: self.oom(&verdict, killer, &at),
             outcome: case
                 .exit
                 .as_deref()
-                .map(|exit| outcome(exit, Some(kill.boottime_ns))),
+                .map(|exit| self.outcome(exit, Some(kill.boottime_ns))),
             kernel_stack: kill.stack.as_ref().map(|stack| stack.to_vec()),
             advice: words::advice(&verdict, &kill.victim, &kill.sender, page_bytes, self.rules),
             evidence,
+            runtime_says: self.runtime_says(&at, verdict.cause, case.exit.as_deref()),
+            container: naming::container(&at.place, self.containers),
+            unit: at.place.unit.as_ref().map(naming::unit),
             ..self.blank(kill.boottime_ns)
         })
     }
@@ -116,12 +153,13 @@ impl Subject<'_> {
             evidence,
         };
         let page_bytes = self.session.page_bytes;
+        let at = self.located(&exit.victim, None);
         let evidence = std::mem::take(&mut verdict.evidence);
-        let mut summary = words::summary(&verdict, &exit.victim, &exit.victim, page_bytes);
+        let mut summary = words::summary(&verdict, &at, &exit.victim, &exit.victim, page_bytes);
         let mut advice =
             words::advice(&verdict, &exit.victim, &exit.victim, page_bytes, self.rules);
         if let Some(child) = child {
-            let who = words::label(&exit.victim);
+            let who = at.label(&exit.victim);
             summary = format!(
                 "{who} was not killed: it passed on the 137 of {}",
                 child.story()
@@ -136,10 +174,13 @@ impl Subject<'_> {
             cause,
             mechanism,
             summary,
-            victim: self.victim(&exit.victim, None, exit.boottime_ns),
+            victim: self.victim(&exit.victim, &at, None, exit.boottime_ns),
             sender: None,
-            actor: actor_record(&verdict.actor),
-            outcome: Some(outcome(exit, None)),
+            actor: self.actor(&verdict.actor, &exit.victim, &at),
+            outcome: Some(self.outcome(exit, None)),
+            runtime_says: self.runtime_says(&at, cause, Some(exit)),
+            container: naming::container(&at.place, self.containers),
+            unit: at.place.unit.as_ref().map(naming::unit),
             caused_by: child.map(|child| child.id.clone()),
             advice,
             evidence,
@@ -148,16 +189,9 @@ impl Subject<'_> {
     }
 
     fn blank(&self, boottime_ns: u64) -> Death {
-        let boot: String = self
-            .session
-            .boot_id
-            .chars()
-            .filter(|c| *c != '-')
-            .take(8)
-            .collect();
         Death {
             schema: SCHEMA,
-            id: format!("{boot}-{}-{}", self.group.tgid, self.group.start_ns),
+            id: self.id(),
             revision: self.revision,
             is_final: self.is_final,
             node: self.session.node.clone(),
@@ -167,17 +201,94 @@ impl Subject<'_> {
             cause: Cause::Unknown,
             mechanism: Mechanism::Unknown,
             summary: String::new(),
-            victim: self.victim(&Process::default(), None, boottime_ns),
+            victim: self.victim(
+                &Process::default(),
+                &Located {
+                    place: Place::default(),
+                    known: None,
+                    role: Role::Host,
+                },
+                None,
+                boottime_ns,
+            ),
             sender: None,
             actor: actor_record(&Party::unknown()),
             stop: None,
             oom: None,
             container: None,
+            unit: None,
+            runtime_says: None,
             outcome: None,
             caused_by: None,
             kernel_stack: None,
             evidence: Vec::new(),
             advice: Vec::new(),
+        }
+    }
+
+    /// The death's id: the same in every revision and every replay.
+    pub(super) fn id(&self) -> String {
+        let boot_id = self.session.boot_id.chars();
+        let boot: String = boot_id.filter(|c| *c != '-').take(8).collect();
+        format!("{boot}-{}-{}", self.group.tgid, self.group.start_ns)
+    }
+
+    /// Where the victim ran, and as what.
+    pub(super) fn located(&self, victim: &Process, kill: Option<&Sigkill>) -> Located<'_> {
+        let place = containers::place(victim);
+        let known = place
+            .containers
+            .first()
+            .and_then(|container| self.containers.get(&container.id));
+        Located {
+            role: role::of(victim, kill, &place, known, self.rules),
+            place,
+            known,
+        }
+    }
+
+    fn runtime_says(
+        &self,
+        at: &Located<'_>,
+        cause: Cause,
+        exit: Option<&Exit>,
+    ) -> Option<RuntimeSays> {
+        let exit_code = exit.map(|exit| self.outcome(exit, None).exit_code);
+        claims::check(at.role, cause, exit_code, &self.id(), at.known?)
+    }
+
+    /// How long a stop should have waited, as configured; and evidence where it did not.
+    fn grace_evidence(
+        &self,
+        verdict: &Verdict<'_>,
+        at: &Located<'_>,
+        evidence: &mut Vec<Evidence>,
+    ) -> Option<u64> {
+        let facts = at.known?.facts.as_deref()?;
+        let configured_ms = facts.stop_grace_ms?;
+        let stop = verdict.stop?;
+        if stop.same_actor
+            && verdict.actor.kind == ActorKind::Runtime
+            && at.role == Role::ContainerInit
+            && is_shorter(stop.grace_ns, configured_ms)
+        {
+            evidence.push(Evidence {
+                code: "grace_shorter",
+                text: words::grace_shorter(stop.grace_ns, configured_ms, facts),
+                source: "container runtime",
+            });
+        }
+        Some(configured_ms)
+    }
+
+    /// What became of the container, for a process that was not its init.
+    fn survival(&self, role: Role, cause: Cause, summary: &mut String) {
+        if role == Role::Child && cause != Cause::NamespaceExit {
+            match self.survived {
+                Some(true) => summary.push_str("; the container goes on without it"),
+                Some(false) => summary.push_str("; the container ended with it"),
+                None => {}
+            }
         }
     }
 
@@ -188,7 +299,13 @@ impl Subject<'_> {
         )
     }
 
-    fn victim(&self, process: &Process, image: Option<&Argv>, boottime_ns: u64) -> Victim {
+    fn victim(
+        &self,
+        process: &Process,
+        at: &Located<'_>,
+        image: Option<&Argv>,
+        boottime_ns: u64,
+    ) -> Victim {
         let (argv, argv_truncated) = self.args(image.or(process.argv.as_ref()));
         let page = self.session.page_bytes;
         let bytes = |pages: u64| pages.saturating_mul(page);
@@ -209,7 +326,7 @@ impl Subject<'_> {
                 .then(|| self.clock.format(process.group.start_ns)),
             age_ms: (process.group.start_ns > 0)
                 .then(|| boottime_ns.saturating_sub(process.group.start_ns) / 1_000_000),
-            role: None,
+            role: (process.group.tgid > 0).then_some(at.role),
             is_ns_init: process.is_namespace_init(),
             memory: process.rss.map(|rss| Memory {
                 anon_bytes: bytes(rss.anon_pages),
@@ -223,7 +340,56 @@ impl Subject<'_> {
         }
     }
 
+    /// The containers' names and the units of a process.
+    fn names(&self, place: &Place) -> (Option<ContainerName>, Option<Unit>) {
+        let container = place.containers.first();
+        (
+            container.map(|container| naming::container_name(container, self.containers)),
+            place.unit.as_ref().map(naming::unit),
+        )
+    }
+
+    fn actor(&self, party: &Party, sender: &Process, at: &Located<'_>) -> Actor {
+        let place = match party.group {
+            Some(group) if group == sender.group => containers::place(sender),
+            Some(group) => sender
+                .ancestry
+                .iter()
+                .find(|ancestor| ancestor.group == group)
+                .and_then(|ancestor| ancestor.cgroup.as_deref())
+                .map(Place::of_leaf)
+                .unwrap_or_default(),
+            None => Place::default(),
+        };
+        let (container, unit) = self.names(&place);
+        let facts = at.known.and_then(|known| known.facts.as_deref());
+        let runtime = facts.and_then(|facts| facts.runtime.clone());
+        let name = match (&party.name, runtime) {
+            // Docker's containers are run by containerd's shims.
+            (Some(name), Some(runtime))
+                if party.kind == ActorKind::Runtime && name == "containerd" =>
+            {
+                Some(runtime)
+            }
+            (name, _) => name.clone(),
+        };
+        Actor {
+            name,
+            container,
+            unit,
+            ..actor_record(party)
+        }
+    }
+
+    fn outcome(&self, exit: &Exit, killed_ns: Option<u64>) -> Outcome {
+        Outcome {
+            container_survived: self.survived,
+            ..outcome(exit, killed_ns)
+        }
+    }
+
     fn sender(&self, process: &Process) -> Sender {
+        let (container, unit) = self.names(&containers::place(process));
         let (argv, argv_truncated) = self.args(process.argv.as_ref());
         Sender {
             pid: process.group.tgid,
@@ -238,18 +404,20 @@ impl Subject<'_> {
             tty: process.tty.clone(),
             cgroup: cgroup(process),
             unified_cgroup: process.unified_cgroup.clone(),
+            container,
+            unit,
             ancestry: ancestry(&process.ancestry),
         }
     }
 
-    fn stop(&self, found: &stop::Found<'_>) -> Stop {
+    fn stop(&self, found: &stop::Found<'_>, configured_grace_ms: Option<u64>) -> Stop {
         let request = found.request;
         Stop {
             signal: signal_names::name(request.signal),
             sent_at: self.clock.format(request.first_ns),
             count: request.count,
             grace_ms: found.grace_ns / 1_000_000,
-            configured_grace_ms: None,
+            configured_grace_ms,
             result: stop::result_name(request.first_result),
             reason: found.reason.name(),
             same_actor: found.same_actor,
@@ -257,7 +425,7 @@ impl Subject<'_> {
         }
     }
 
-    fn oom(&self, verdict: &Verdict<'_>, killer: &Kill) -> Option<Oom> {
+    fn oom(&self, verdict: &Verdict<'_>, killer: &Kill, at: &Located<'_>) -> Option<Oom> {
         let found = verdict.oom.as_ref()?;
         let kill = &*killer.event;
         let hook = killer.hook.as_deref();
@@ -273,6 +441,9 @@ impl Subject<'_> {
                 Constraint::Memcg => "memcg",
             }),
             limit_cgroup: limit.and_then(|level| level.path.clone()),
+            limit_of: limit
+                .and_then(|level| level.path.as_deref())
+                .map(|path| levels::owner(path, at).0),
             limit_bytes: bytes(limit.and_then(|level| level.max_pages)),
             usage_bytes: bytes(limit.and_then(|level| level.usage_pages)),
             peak_bytes: bytes(limit.and_then(|level| level.peak_pages)),
@@ -297,8 +468,16 @@ impl Subject<'_> {
                 .victim
                 .memcg
                 .iter()
-                .map(|level| OomLevel {
+                .map(|level| {
+                    (
+                        level,
+                        level.path.as_deref().map(|path| levels::owner(path, at)),
+                    )
+                })
+                .map(|(level, owner)| OomLevel {
                     cgroup: level.path.clone(),
+                    of: owner.as_ref().map(|(of, _)| *of),
+                    name: owner.and_then(|(_, name)| name),
                     limit_bytes: bytes(level.max_pages),
                     usage_bytes: bytes(level.usage_pages),
                     peak_bytes: bytes(level.peak_pages),
@@ -306,6 +485,15 @@ impl Subject<'_> {
                 .collect(),
         })
     }
+}
+
+/// Whether a stop waited for less than was configured, beyond what timers blur.
+fn is_shorter(grace_ns: u64, configured_ms: u64) -> bool {
+    let grace_ms = grace_ns / 1_000_000;
+    grace_ms
+        .saturating_add(300)
+        .saturating_add(configured_ms / 20)
+        < configured_ms
 }
 
 /// Sentences stay on their line, whatever a process in them calls itself. Its names and
@@ -352,6 +540,8 @@ fn actor_record(party: &Party) -> Actor {
         name: party.name.clone(),
         pid: party.group.map(|group| group.tgid),
         comm: party.comm.clone(),
+        container: None,
+        unit: None,
     }
 }
 

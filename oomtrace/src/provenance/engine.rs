@@ -12,6 +12,8 @@ use super::{
     build::Subject,
     case::{Case, Ended, Kill, Link, Status, Unseen},
     clock::Clock,
+    containers::Containers,
+    late::Late,
     oom,
     record::{self, Cause, Death, Gap, Record, SCHEMA, Started, Stopped},
     rules::Rules,
@@ -43,9 +45,12 @@ pub struct Engine {
     config: Config,
     rules: Rules,
     session: Option<Session>,
+    pub(super) containers: Containers,
+    /// Deaths that were written and may be written again.
+    pub(super) late: HashMap<Group, Late>,
     attached_ns: Option<u64>,
     clock: Clock,
-    now_ns: u64,
+    pub(super) now_ns: u64,
     open: HashMap<Group, Case>,
     /// Those of the open cases that were killed, and not written yet.
     dying: HashSet<Group>,
@@ -77,6 +82,8 @@ impl Engine {
             config,
             rules,
             session: None,
+            containers: Containers::default(),
+            late: HashMap::new(),
             attached_ns: None,
             clock: Clock::default(),
             now_ns: 0,
@@ -118,10 +125,10 @@ impl Engine {
             Event::Lost(lost) => self.lost(lost, out),
             Event::ProcessState(state) => self.process_state(state, out),
             Event::Tick(tick) => self.tick(tick, out),
-            Event::Cgroup(_)
-            | Event::ContainerFacts(_)
-            | Event::ContainerState(_)
-            | Event::ContainerUnknown(_) => {}
+            Event::Cgroup(change) => self.cgroup(&change, out),
+            Event::ContainerFacts(facts) => self.container_facts(*facts, out),
+            Event::ContainerState(state) => self.container_state(state, out),
+            Event::ContainerUnknown(unknown) => self.container_unknown(&unknown, out),
             Event::Stopped(tick) => self.stopped(tick, out),
         }
     }
@@ -287,6 +294,7 @@ impl Engine {
         for group in std::mem::take(&mut self.waiting) {
             self.close(group, out);
         }
+        self.revise(None, out);
         let hang_ns = self.config.hang_ns;
         let now_ns = self.now_ns;
         let mut hanging: Vec<Group> = self
@@ -349,7 +357,7 @@ impl Engine {
             // Its end is on its way, or was lost: the next tick tells.
             self.waiting.push(group);
         } else if case.revisions == 0 {
-            self.write(group, false, out);
+            self.write(group, out);
         }
     }
 
@@ -369,6 +377,7 @@ impl Engine {
         for group in dying {
             self.close(group, out);
         }
+        self.end_late(out);
         out.push(Output::record(Record::Stopped(Stopped {
             schema: SCHEMA,
             time: self.clock.format(tick.boottime_ns),
@@ -379,22 +388,58 @@ impl Engine {
         })));
     }
 
-    /// Writes a death for the last time.
+    /// Writes a death that is over; what is known of its container may come later.
     fn close(&mut self, group: Group, out: &mut Vec<Output>) {
-        let death = self.write(group, true, out);
-        let case = self.open.remove(&group);
+        let Some(mut case) = self.open.remove(&group) else {
+            return;
+        };
         self.dying.remove(&group);
-        let parent = case.as_ref().and_then(Case::parent);
         self.oom_lines.remove(&group.tgid);
-        self.ended.insert(group, parent, death);
+        let parent = case.parent();
+        let death = self.build(group, &case, true, None);
+        let link = death.as_ref().map(|death| self.link(death, group));
+        self.ended.insert(group, parent, link);
+        if let Some(death) = death {
+            self.count(&mut case);
+            let death = self.keep_late(group, case, death, out);
+            self.emit_death(death, out);
+        }
     }
 
-    /// Writes a death's next revision; returns what another one is linked to it by.
-    fn write(&mut self, group: Group, is_final: bool, out: &mut Vec<Output>) -> Option<Link> {
-        let session = self.session.as_ref()?;
-        let case = self.open.get(&group)?;
+    /// Writes a death that is not over.
+    fn write(&mut self, group: Group, out: &mut Vec<Output>) {
+        let Some(mut case) = self.open.remove(&group) else {
+            return;
+        };
+        if let Some(death) = self.build(group, &case, false, None) {
+            self.count(&mut case);
+            self.dying.remove(&group);
+            self.emit_death(death, out);
+        }
+        self.open.insert(group, case);
+    }
+
+    fn count(&mut self, case: &mut Case) {
+        if case.revisions == 0 {
+            self.deaths += 1;
+        }
+        case.revisions += 1;
+    }
+
+    pub(super) fn emit_death(&mut self, death: Box<Death>, out: &mut Vec<Output>) {
+        out.push(Output::record(Record::Death(death)));
+    }
+
+    /// The next revision of a death.
+    pub(super) fn build(
+        &self,
+        group: Group,
+        case: &Case,
+        is_final: bool,
+        survived: Option<bool>,
+    ) -> Option<Box<Death>> {
         let subject = Subject {
-            session,
+            session: self.session.as_ref()?,
             clock: &self.clock,
             rules: &self.rules,
             argv: self.config.argv,
@@ -403,6 +448,8 @@ impl Engine {
             group,
             revision: case.revisions + 1,
             is_final,
+            containers: &self.containers,
+            survived,
         };
         let mut death: Death = if let Some(killer) = case.killer() {
             subject.killed(case, killer)
@@ -422,16 +469,7 @@ impl Engine {
                 .and_then(|killer| self.ended.id(&killer.event.sender.group))
                 .map(str::to_owned);
         }
-        let link = self.link(&death, group);
-        if let Some(case) = self.open.get_mut(&group) {
-            if case.revisions == 0 {
-                self.deaths += 1;
-            }
-            case.revisions += 1;
-        }
-        self.dying.remove(&group);
-        out.push(Output::record(Record::Death(Box::new(death))));
-        Some(link)
+        Some(Box::new(death))
     }
 
     fn link(&self, death: &Death, group: Group) -> Link {

@@ -5,14 +5,20 @@
 mod actor;
 mod build;
 mod case;
+mod claims;
 mod clock;
+mod containers;
 mod engine;
 mod findings;
 mod judge;
+mod late;
+mod levels;
 mod mechanism;
+mod naming;
 mod oom;
 pub mod record;
 pub mod redact;
+mod role;
 pub mod rules;
 mod signal_names;
 mod stop;
@@ -22,7 +28,7 @@ pub use engine::Engine;
 pub use words::bytes as human_bytes;
 
 use self::{record::Record, redact::ArgvPolicy};
-use crate::event::Group;
+use crate::event::{Group, container::Ask};
 
 /// What can be set.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +57,8 @@ pub enum Output {
     /// A look-up that would help: the state of a process that should be dead by now. The
     /// answer comes in as an event.
     AskState(Group),
+    /// The same of a container.
+    AskContainer(Ask),
 }
 
 impl Output {

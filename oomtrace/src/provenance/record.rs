@@ -1,9 +1,12 @@
 //! The records that oomtrace writes: DESIGN.md's section "The record" in types. Fields
 //! are added, never renamed; what is not known is `null`.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
-use crate::event::entry::Absent;
+pub use super::role::Role;
+use crate::event::{container::ContainerKind, entry::Absent};
 
 /// Version of the records' layout.
 pub const SCHEMA: u32 = 1;
@@ -194,8 +197,12 @@ pub struct Death {
     pub actor: Actor,
     pub stop: Option<Stop>,
     pub oom: Option<Oom>,
-    /// Which container it was in; not looked up yet.
-    pub container: Option<()>,
+    /// Which container it was in.
+    pub container: Option<Container>,
+    /// Which systemd unit it was in, that is not a container's own.
+    pub unit: Option<Unit>,
+    /// What the container's runtime says of its end.
+    pub runtime_says: Option<RuntimeSays>,
     pub outcome: Option<Outcome>,
     /// Id of the death that led to this one.
     pub caused_by: Option<String>,
@@ -223,7 +230,7 @@ pub struct Victim {
     pub oom_score_adj: Option<i32>,
     pub started_at: Option<String>,
     pub age_ms: Option<u64>,
-    pub role: Option<&'static str>,
+    pub role: Option<Role>,
     pub is_ns_init: bool,
     pub memory: Option<Memory>,
     pub ancestry: Vec<AncestorRecord>,
@@ -253,7 +260,63 @@ pub struct Sender {
     pub tty: Option<String>,
     pub cgroup: Option<String>,
     pub unified_cgroup: Option<String>,
+    pub container: Option<ContainerName>,
+    pub unit: Option<Unit>,
     pub ancestry: Vec<AncestorRecord>,
+}
+
+/// Names of a container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ContainerName {
+    pub runtime: Option<String>,
+    pub id: String,
+    pub name: Option<String>,
+    pub pod: Option<String>,
+    pub namespace: Option<String>,
+}
+
+/// All that is known of a container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Container {
+    pub runtime: Option<String>,
+    pub id: String,
+    pub name: Option<String>,
+    pub image: Option<String>,
+    pub pod: Option<String>,
+    pub namespace: Option<String>,
+    pub pod_uid: Option<String>,
+    /// `guaranteed`, `burstable` or `besteffort`: the pod's class.
+    pub qos: Option<&'static str>,
+    pub kind: Option<ContainerKind>,
+    pub labels: BTreeMap<String, String>,
+    pub cgroup: Option<String>,
+    /// The containers around it, the next one first.
+    pub outer: Vec<ContainerName>,
+    /// Where its names are from.
+    pub sources: Vec<String>,
+}
+
+/// A systemd unit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Unit {
+    pub name: String,
+    pub slice: Option<String>,
+    /// Of the service manager of this user, not of the system's.
+    pub user: Option<u32>,
+}
+
+/// What a runtime says of a container's end, and whether that is so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RuntimeSays {
+    pub runtime: String,
+    /// As the runtime words it.
+    pub words: String,
+    pub oom_killed: Option<bool>,
+    pub exit_code: Option<i32>,
+    /// It says of this death what the kernel did.
+    pub agrees: bool,
+    pub why: String,
+    pub source: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -268,6 +331,8 @@ pub struct Actor {
     pub name: Option<String>,
     pub pid: Option<u32>,
     pub comm: Option<String>,
+    pub container: Option<ContainerName>,
+    pub unit: Option<Unit>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -292,6 +357,8 @@ pub struct Oom {
     /// `none`, `cpuset`, `memory_policy` or `memcg`.
     pub constraint: Option<&'static str>,
     pub limit_cgroup: Option<String>,
+    /// Whose limit it was: `container`, `pod`, `unit`, `slice`, `root`, …
+    pub limit_of: Option<&'static str>,
     pub limit_bytes: Option<u64>,
     pub usage_bytes: Option<u64>,
     pub peak_bytes: Option<u64>,
@@ -312,6 +379,10 @@ pub struct Oom {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct OomLevel {
     pub cgroup: Option<String>,
+    /// What the cgroup is: `container`, `pod`, `unit`, `slice`, `root`, …
+    pub of: Option<&'static str>,
+    /// The name of that container, pod, unit or slice.
+    pub name: Option<String>,
     pub limit_bytes: Option<u64>,
     pub usage_bytes: Option<u64>,
     pub peak_bytes: Option<u64>,

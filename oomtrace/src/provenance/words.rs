@@ -2,11 +2,13 @@
 
 use super::{
     judge::Verdict,
+    levels,
+    naming::Located,
     record::{ActorKind, Advice, Cause, Evidence, Mechanism},
     rules::Rules,
     signal_names, stop,
 };
-use crate::event::Process;
+use crate::event::{Process, container::ContainerFacts};
 
 /// Bytes in the largest unit that keeps them readable.
 #[must_use]
@@ -63,11 +65,12 @@ pub(super) fn actor_label(verdict: &Verdict<'_>, sender: &Process) -> String {
 #[must_use]
 pub(super) fn summary(
     verdict: &Verdict<'_>,
+    at: &Located<'_>,
     victim: &Process,
     sender: &Process,
     page_bytes: u64,
 ) -> String {
-    let who = label(victim);
+    let who = at.label(victim);
     let actor = actor_label(verdict, sender);
     if verdict.mechanism == Mechanism::OomGroup && verdict.cause != Cause::CgroupOom {
         return format!(
@@ -76,7 +79,7 @@ pub(super) fn summary(
         );
     }
     match verdict.cause {
-        Cause::CgroupOom => cgroup_oom(verdict, &who, sender, page_bytes),
+        Cause::CgroupOom => cgroup_oom(verdict, at, &who, sender, page_bytes),
         Cause::GlobalOom if verdict.oom.as_ref().is_some_and(|oom| oom.by_sysrq) => {
             format!("{who} was chosen by the OOM killer, which somebody called by hand (SysRq-f)")
         }
@@ -189,11 +192,14 @@ fn by_kernel(mechanism: Mechanism, who: &str, actor: &str) -> String {
     }
 }
 
-fn cgroup_oom(verdict: &Verdict<'_>, who: &str, sender: &Process, page_bytes: u64) -> String {
+fn cgroup_oom(
+    verdict: &Verdict<'_>,
+    at: &Located<'_>,
+    who: &str,
+    sender: &Process,
+    page_bytes: u64,
+) -> String {
     let limit = verdict.oom.as_ref().and_then(|oom| oom.limit.as_ref());
-    let of = limit
-        .and_then(|level| level.path.as_deref())
-        .map_or_else(String::new, |path| format!(" of {path}"));
     let size = limit.and_then(|level| level.max_pages).map_or_else(
         || "memory limit".to_owned(),
         |pages| {
@@ -203,15 +209,9 @@ fn cgroup_oom(verdict: &Verdict<'_>, who: &str, sender: &Process, page_bytes: u6
             )
         },
     );
-    let size = if of.is_empty() {
-        size
-    } else {
-        format!("{size}{}", of.replacen(" of ", " on ", 1))
-    };
+    let size = levels::phrase(limit, at, &size);
     if verdict.mechanism == Mechanism::OomGroup {
-        return format!(
-            "{who} was killed with its group (memory.oom.group) when the {size} was hit"
-        );
+        return format!("{who} was killed with its group (memory.oom.group) when {size} was hit");
     }
     if verdict.oom.as_ref().is_some_and(|oom| oom.limit_lowered) {
         return format!(
@@ -219,11 +219,30 @@ fn cgroup_oom(verdict: &Verdict<'_>, who: &str, sender: &Process, page_bytes: u6
             label(sender)
         );
     }
-    format!("{who} was chosen by the OOM killer: the {size} was hit")
+    format!("{who} was chosen by the OOM killer: {size} was hit")
 }
 
 fn was_ignored(verdict: &Verdict<'_>) -> bool {
     verdict.stop.is_some_and(|stop| stop.was_ignored())
+}
+
+/// A stop that waited for less than was configured, and what does that.
+#[must_use]
+pub(super) fn grace_shorter(grace_ns: u64, configured_ms: u64, facts: &ContainerFacts) -> String {
+    let waited = duration_ns(grace_ns);
+    let configured = duration_ns(configured_ms.saturating_mul(1_000_000));
+    let does = match (&facts.pod, facts.pre_stop) {
+        (Some(_), true) => {
+            "its preStop hook, whose time counts, or else a forced delete, a hard eviction, or a probe's own grace period"
+        }
+        (Some(_), false) => {
+            "a forced delete (--force, --grace-period), a hard eviction, or a probe's own grace period"
+        }
+        (None, _) => {
+            "a shorter time asked for with the stop itself (stop -t, restart -t, rm -f -t)"
+        }
+    };
+    format!("it had {waited} of the {configured} that are configured: what does that is {does}")
 }
 
 /// What to do, from the table of advice.

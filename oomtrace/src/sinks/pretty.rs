@@ -405,7 +405,7 @@ mod tests {
         out.into_iter()
             .filter_map(|output| match output {
                 Output::Record(record) => Some(*record),
-                Output::AskState(_) => None,
+                Output::AskState(_) | Output::AskContainer(_) => None,
             })
             .collect()
     }

@@ -1,0 +1,201 @@
+//! Containers that are known: what runtimes keep about them, when they came and went. All of
+//! it comes in as events.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+use crate::{
+    event::{
+        Process,
+        container::{
+            Ask, CgroupChange, CgroupChangeKind, ContainerFacts, ContainerState, ContainerUnknown,
+            What,
+        },
+    },
+    identity::place::{ContainerPlace, Place},
+};
+
+/// So many are remembered; the ones that came first go first.
+const MOST: usize = 8192;
+/// What was asked for and not answered is asked for again after this.
+const ASK_AGAIN_NS: u64 = 5_000_000_000;
+
+/// One container.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Known {
+    pub(super) facts: Option<Arc<ContainerFacts>>,
+    /// Nobody knows more than its cgroup's path.
+    pub(super) is_unknown: bool,
+    asked_ns: Option<u64>,
+    /// When its cgroup was made, if that was seen.
+    pub(super) made_ns: Option<u64>,
+    /// When its last process had gone.
+    pub(super) emptied_ns: Option<u64>,
+    /// How it stands or ended, in its runtime's words.
+    pub(super) end: Option<Arc<ContainerState>>,
+    end_asked_ns: Option<u64>,
+    /// Nobody could tell how it ended.
+    pub(super) no_end: bool,
+    /// The latest OOM kill in it: when, of whom, and that death's id.
+    pub(super) oom: Option<Oom>,
+}
+
+/// An OOM kill in a container or unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Oom {
+    pub(super) boottime_ns: u64,
+    pub(super) who: String,
+    pub(super) id: String,
+}
+
+impl Known {
+    /// What can be known of it is known.
+    pub(super) fn is_answered(&self) -> bool {
+        self.is_unknown || self.facts.as_ref().is_some_and(|facts| facts.is_final)
+    }
+
+    /// Some source here can tell how it ended.
+    pub(super) fn can_tell_end(&self) -> bool {
+        self.facts.as_ref().is_some_and(|facts| facts.can_tell_end)
+    }
+}
+
+/// All containers that are known, by id.
+#[derive(Debug, Default)]
+pub(super) struct Containers {
+    known: HashMap<String, Known>,
+    order: VecDeque<String>,
+}
+
+impl Containers {
+    pub(super) fn get(&self, id: &str) -> Option<&Known> {
+        self.known.get(id)
+    }
+
+    fn entry(&mut self, id: &str) -> &mut Known {
+        if !self.known.contains_key(id) {
+            self.order.push_back(id.to_owned());
+            while self.order.len() > MOST {
+                if let Some(oldest) = self.order.pop_front() {
+                    self.known.remove(&oldest);
+                }
+            }
+        }
+        self.known.entry(id.to_owned()).or_default()
+    }
+
+    /// Takes a cgroup's coming or going; returns what is to be asked.
+    pub(super) fn cgroup(&mut self, change: &CgroupChange) -> Option<Ask> {
+        let place = Place::of(&change.path);
+        // What is below a container's own cgroup says nothing of the container.
+        let own = place
+            .containers
+            .into_iter()
+            .find(|container| container.cgroup == change.path)?;
+        let known = self.entry(&own.id);
+        match change.kind {
+            CgroupChangeKind::Made => {
+                // There may be one in each hierarchy; and a container can be started again.
+                if known.emptied_ns.is_some() || known.made_ns.is_none() {
+                    known.made_ns = Some(change.boottime_ns);
+                    known.emptied_ns = None;
+                    known.end = None;
+                    known.end_asked_ns = None;
+                    known.no_end = false;
+                    known.oom = None;
+                    known.asked_ns = None;
+                    known.is_unknown = false;
+                }
+                self.ask_facts(&own, change.boottime_ns)
+            }
+            CgroupChangeKind::Emptied => {
+                known.emptied_ns.get_or_insert(change.boottime_ns);
+                None
+            }
+        }
+    }
+
+    /// A question about a container, unless it was asked just now.
+    pub(super) fn ask_facts(&mut self, container: &ContainerPlace, now_ns: u64) -> Option<Ask> {
+        let known = self.entry(&container.id);
+        let asked = known
+            .asked_ns
+            .is_some_and(|asked| known.is_answered() || now_ns < asked + ASK_AGAIN_NS);
+        if asked {
+            return None;
+        }
+        known.asked_ns = Some(now_ns);
+        Some(Ask {
+            id: container.id.clone(),
+            cgroup: container.cgroup.clone(),
+            what: What::Facts,
+        })
+    }
+
+    /// The question how a container has ended, once for each end.
+    pub(super) fn ask_end(&mut self, container: &ContainerPlace, now_ns: u64) -> Option<Ask> {
+        let known = self.entry(&container.id);
+        if known.end_asked_ns.is_some() {
+            return None;
+        }
+        known.end_asked_ns = Some(now_ns);
+        Some(Ask {
+            id: container.id.clone(),
+            cgroup: container.cgroup.clone(),
+            what: What::End {
+                since_ns: known.made_ns.unwrap_or_default(),
+            },
+        })
+    }
+
+    pub(super) fn facts(&mut self, facts: ContainerFacts) {
+        let known = self.entry(&facts.id);
+        known.is_unknown = false;
+        known.facts = Some(Arc::new(facts));
+    }
+
+    pub(super) fn state(&mut self, state: ContainerState) {
+        let known = self.entry(&state.id);
+        if state.running == Some(true) {
+            // It may end yet, and is then asked again.
+            known.end_asked_ns = None;
+        }
+        known.end = Some(Arc::new(state));
+    }
+
+    pub(super) fn unknown(&mut self, unknown: &ContainerUnknown) {
+        let known = self.entry(&unknown.id);
+        if unknown.of_end {
+            known.no_end = true;
+        } else if known.facts.is_none() {
+            known.is_unknown = true;
+        }
+    }
+
+    /// Remembers an OOM kill.
+    pub(super) fn oom(&mut self, id: &str, oom: Oom) {
+        self.entry(id).oom = Some(oom);
+    }
+}
+
+/// Where a process ran, by the paths of its cgroups.
+#[must_use]
+pub(super) fn place(process: &Process) -> Place {
+    let of = |path: &Option<String>| path.as_deref().map(Place::of).unwrap_or_default();
+    let memory = of(&process.memory_cgroup);
+    let unified = of(&process.unified_cgroup);
+    // On hybrid hosts either may be the one that tells.
+    if memory.containers.len() >= unified.containers.len() {
+        Place {
+            unit: memory.unit.or(unified.unit),
+            ..memory
+        }
+    } else {
+        Place {
+            pod: unified.pod.or(memory.pod),
+            ..unified
+        }
+    }
+}

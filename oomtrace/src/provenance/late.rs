@@ -1,0 +1,245 @@
+//! Deaths in containers after they were first written: names that come later, whether the
+//! container went on, what its runtime says. Each time something is known that was not, the
+//! death's next revision is written; the last one says that it is the last.
+
+use super::{
+    Output,
+    case::Case,
+    claims,
+    containers::{self, Known, Oom},
+    engine::Engine,
+    record::{Cause, Death},
+    role::Role,
+};
+use crate::{
+    event::{
+        Group,
+        container::{CgroupChange, ContainerFacts, ContainerState, ContainerUnknown},
+    },
+    identity::place::ContainerPlace,
+};
+
+/// Names and the runtime's words are waited for so long.
+const ANSWER_NS: u64 = 3_000_000_000;
+/// A container that is there so long after a death in it goes on without the victim.
+const SURVIVAL_NS: u64 = 1_000_000_000;
+/// After an OOM kill in a container its end is waited for so long: its runtime may put it down
+/// to the OOM killer.
+const END_NS: u64 = 600 * 1_000_000_000;
+/// So many deaths wait; then the first of them are final as they stand.
+const MOST: usize = 4096;
+
+/// A death that was written and may be written again.
+#[derive(Debug)]
+pub(super) struct Late {
+    pub(super) case: Case,
+    container: ContainerPlace,
+    role: Role,
+    cause: Cause,
+    died_ns: u64,
+    pub(super) survived: Option<bool>,
+    /// What was written last.
+    written: Box<Death>,
+}
+
+impl Late {
+    /// Whether something may still come that would change the record.
+    fn waits(&self, known: Option<&Known>, now_ns: u64) -> bool {
+        let since_ns = now_ns.saturating_sub(self.died_ns);
+        let Some(known) = known else {
+            return false;
+        };
+        if since_ns < ANSWER_NS && !known.is_answered() {
+            return true;
+        }
+        let has_ended = known.emptied_ns.is_some();
+        let told = known.no_end
+            || !known.can_tell_end()
+            || known
+                .end
+                .as_ref()
+                .is_some_and(|end| end.running != Some(true));
+        match self.role {
+            Role::ContainerInit => since_ns < ANSWER_NS && !told,
+            _ if self.survived.is_none() => true,
+            _ if !claims::is_oom(self.cause) || told => false,
+            _ if has_ended => {
+                let ended_ns = known.emptied_ns.unwrap_or_default();
+                now_ns.saturating_sub(ended_ns) < ANSWER_NS
+            }
+            _ => since_ns < END_NS,
+        }
+    }
+}
+
+impl Engine {
+    /// Keeps a death that is written, if more may be known of it later. Returns it as it is
+    /// to be written now.
+    pub(super) fn keep_late(
+        &mut self,
+        group: Group,
+        case: Case,
+        mut death: Box<Death>,
+        out: &mut Vec<Output>,
+    ) -> Box<Death> {
+        let killed = case.killer().map(|kill| &kill.event.victim);
+        let victim = killed.or(case.exit.as_ref().map(|exit| &exit.victim));
+        let place = victim.map(containers::place).unwrap_or_default();
+        let (Some(container), Some(role)) =
+            (place.containers.into_iter().next(), death.victim.role)
+        else {
+            return death;
+        };
+        let now_ns = case
+            .exit
+            .as_ref()
+            .map_or(self.now_ns, |exit| exit.boottime_ns);
+        out.extend(
+            self.containers
+                .ask_facts(&container, now_ns)
+                .map(Output::AskContainer),
+        );
+        let mut late = Late {
+            case,
+            role,
+            cause: death.cause,
+            died_ns: now_ns,
+            survived: None,
+            written: death.clone(),
+            container,
+        };
+        if role == Role::ContainerInit || late.cause == Cause::NamespaceExit {
+            late.survived = Some(false);
+        }
+        if claims::is_oom(late.cause) {
+            let oom = Oom {
+                boottime_ns: death.boottime_ns,
+                who: format!(
+                    "{}[{}]",
+                    death.victim.comm.as_deref().unwrap_or("?"),
+                    death.victim.pid
+                ),
+                id: death.id.clone(),
+            };
+            self.containers.oom(&late.container.id, oom);
+        }
+        if role == Role::ContainerInit {
+            self.ask_end(&late.container, out);
+        }
+        let known = self.containers.get(&late.container.id);
+        if role == Role::RuntimeHelper || !late.waits(known, self.now_ns.max(now_ns)) {
+            return death;
+        }
+        death.is_final = false;
+        late.written.is_final = false;
+        self.late.insert(group, late);
+        death
+    }
+
+    fn ask_end(&mut self, container: &ContainerPlace, out: &mut Vec<Output>) {
+        let can_tell = |known: &Known| known.can_tell_end() || !known.is_answered();
+        if self.containers.get(&container.id).is_some_and(can_tell) {
+            let ask = self.containers.ask_end(container, self.now_ns);
+            out.extend(ask.map(Output::AskContainer));
+        }
+    }
+
+    pub(super) fn cgroup(&mut self, change: &CgroupChange, out: &mut Vec<Output>) {
+        self.now_ns = self.now_ns.max(change.boottime_ns);
+        out.extend(self.containers.cgroup(change).map(Output::AskContainer));
+        if change.kind == crate::event::container::CgroupChangeKind::Emptied {
+            let of_it = |late: &&Late| late.container.cgroup == change.path;
+            let container = self
+                .late
+                .values()
+                .find(of_it)
+                .map(|late| late.container.clone());
+            if let Some(container) = container {
+                self.ask_end(&container, out);
+                self.revise(Some(&container.id), out);
+            }
+        }
+    }
+
+    pub(super) fn container_facts(&mut self, facts: ContainerFacts, out: &mut Vec<Output>) {
+        let id = facts.id.clone();
+        self.containers.facts(facts);
+        self.revise(Some(&id), out);
+    }
+
+    pub(super) fn container_state(&mut self, state: ContainerState, out: &mut Vec<Output>) {
+        let id = state.id.clone();
+        self.containers.state(state);
+        self.revise(Some(&id), out);
+    }
+
+    pub(super) fn container_unknown(&mut self, unknown: &ContainerUnknown, out: &mut Vec<Output>) {
+        self.containers.unknown(unknown);
+        self.revise(Some(&unknown.id), out);
+    }
+
+    /// Looks again at the deaths that wait: those in one container, or all of them.
+    pub(super) fn revise(&mut self, id: Option<&str>, out: &mut Vec<Output>) {
+        let mut groups: Vec<Group> = self
+            .late
+            .iter()
+            .filter(|(_, late)| id.is_none_or(|id| late.container.id == id))
+            .map(|(group, _)| *group)
+            .collect();
+        groups.sort_unstable_by_key(|group| self.late.get(group).map(|late| late.died_ns));
+        let too_many = self.late.len().saturating_sub(MOST);
+        for (at, group) in groups.into_iter().enumerate() {
+            self.revise_one(group, id.is_none() && at < too_many, out);
+        }
+    }
+
+    fn revise_one(&mut self, group: Group, is_end: bool, out: &mut Vec<Output>) {
+        let Some(mut late) = self.late.remove(&group) else {
+            return;
+        };
+        let known = self.containers.get(&late.container.id);
+        if late.survived.is_none() {
+            let emptied = known.and_then(|known| known.emptied_ns);
+            let is_over = self.now_ns.saturating_sub(late.died_ns) >= SURVIVAL_NS;
+            late.survived = match emptied {
+                Some(emptied_ns) if emptied_ns <= late.died_ns.saturating_add(SURVIVAL_NS) => {
+                    Some(false)
+                }
+                _ if is_over => Some(true),
+                _ => None,
+            };
+            if late.survived == Some(true) && claims::is_oom(late.cause) {
+                let container = late.container.clone();
+                self.ask_end(&container, out);
+            }
+        }
+        let known = self.containers.get(&late.container.id);
+        let is_final = is_end || !late.waits(known, self.now_ns);
+        let Some(mut death) = self.build(group, &late.case, is_final, late.survived) else {
+            return;
+        };
+        death.caused_by = death.caused_by.or_else(|| late.written.caused_by.clone());
+        // Nothing but its number would be new.
+        let is_same = {
+            late.written.revision = death.revision;
+            *late.written == *death
+        };
+        if !is_same {
+            late.case.revisions += 1;
+            late.written = death.clone();
+            self.emit_death(death, out);
+        }
+        if !is_final {
+            self.late.insert(group, late);
+        }
+    }
+
+    /// All that wait are final as they stand.
+    pub(super) fn end_late(&mut self, out: &mut Vec<Output>) {
+        let mut groups: Vec<Group> = self.late.keys().copied().collect();
+        groups.sort_unstable_by_key(|group| self.late.get(group).map(|late| late.died_ns));
+        for group in groups {
+            self.revise_one(group, true, out);
+        }
+    }
+}

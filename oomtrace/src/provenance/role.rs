@@ -1,0 +1,94 @@
+//! What the victim was: the init of its container, a unit's main process, a runtime's own
+//! helper, …
+
+use serde::Serialize;
+
+use super::{
+    containers::Known,
+    rules::{Role as ActorRole, Rules},
+};
+use crate::{
+    event::{Process, Sigkill},
+    identity::place::Place,
+};
+
+/// The victim's part in where it ran.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// The container's process 1: its end is the container's.
+    ContainerInit,
+    /// Another process in a container.
+    Child,
+    /// What the service manager itself has started for a unit.
+    UnitMain,
+    UnitChild,
+    Host,
+    /// A runtime's own short-lived process, which the runtime itself has killed: noise.
+    RuntimeHelper,
+}
+
+/// A process that a container's init was started with is there so soon after its cgroup.
+const START_NS: u64 = 2_000_000_000;
+
+/// The role of a victim.
+#[must_use]
+pub(super) fn of(
+    victim: &Process,
+    kill: Option<&Sigkill>,
+    place: &Place,
+    known: Option<&Known>,
+    rules: &Rules,
+) -> Role {
+    let of_process = |process: &Process| {
+        rules
+            .actor(process.exe.as_deref(), process.comm.as_deref())
+            .map(|(row, _)| row)
+    };
+    let is_runtime =
+        |process: &Process| of_process(process).is_some_and(|row| row.kind == ActorRole::Runtime);
+    let of_parent = victim.ancestry.first().and_then(|parent| {
+        rules
+            .actor(parent.exe.as_deref(), Some(&parent.comm))
+            .map(|(row, _)| row.kind)
+    });
+    if is_runtime(victim) && kill.is_some_and(|kill| is_runtime(&kill.sender)) {
+        return Role::RuntimeHelper;
+    }
+    if !place.containers.is_empty() {
+        let init_pid = known
+            .and_then(|known| known.facts.as_ref())
+            .and_then(|facts| facts.init_pid);
+        let by_runtime = of_parent == Some(ActorRole::Runtime);
+        let is_init = if init_pid == Some(victim.group.tgid) {
+            true
+        } else if victim.is_namespace_init() {
+            // Process 1 of a namespace that a process of the container has made is a child.
+            by_runtime || of_parent == Some(ActorRole::ServiceManager) || victim.ppid == Some(1)
+        } else if init_pid.is_some() || !by_runtime {
+            false
+        } else {
+            // It shares a PID namespace (the node's, or its pod's), where nothing but the time
+            // tells the init from what was run in the container later.
+            known
+                .and_then(|known| known.made_ns)
+                .is_some_and(|made_ns| victim.group.start_ns.abs_diff(made_ns) < START_NS)
+        };
+        return if is_init {
+            Role::ContainerInit
+        } else {
+            Role::Child
+        };
+    }
+    match &place.unit {
+        Some(unit) if unit.name.ends_with(".service") => {
+            if of_parent == Some(ActorRole::ServiceManager) {
+                Role::UnitMain
+            } else {
+                Role::UnitChild
+            }
+        }
+        Some(unit) if unit.name != "init.scope" => Role::UnitChild,
+        _ => Role::Host,
+    }
+}
