@@ -4,3 +4,4 @@
 pub mod host;
 pub mod place;
 pub mod process;
+pub mod runtime;

@@ -1,0 +1,3 @@
+//! What container runtimes know of their containers.
+
+pub mod files;
