@@ -53,7 +53,9 @@ pub(super) fn stdout_sink(format: Format) -> Box<dyn Sink> {
         Format::Json => Box::new(Json(stdout)),
         Format::Pretty => {
             let colour = colour(stdout.is_terminal());
-            Box::new(Pretty::new(stdout, colour))
+            // -v: with what is of no interest to most.
+            let helpers = log::log_enabled!(log::Level::Info);
+            Box::new(Pretty::new(stdout, colour).with_helpers(helpers))
         }
     }
 }

@@ -19,6 +19,8 @@ pub(super) struct Party {
     pub is_related: bool,
     /// It acted in a session that was opened in a container from outside: how that is known.
     pub exec_session: Option<String>,
+    /// The person's end of the chain above a runtime that people call themselves (podman).
+    pub operator: Option<String>,
 }
 
 impl Party {
@@ -33,6 +35,7 @@ impl Party {
             why: "the kernel did this by itself".to_owned(),
             is_related: false,
             exec_session: None,
+            operator: None,
         }
     }
 
@@ -54,6 +57,7 @@ impl Party {
             why: "no sender was seen".to_owned(),
             is_related: false,
             exec_session: None,
+            operator: None,
         }
     }
 
@@ -66,6 +70,7 @@ impl Party {
             why,
             is_related: false,
             exec_session: None,
+            operator: None,
         }
     }
 
@@ -78,6 +83,7 @@ impl Party {
             why,
             is_related: false,
             exec_session: None,
+            operator: None,
         }
     }
 }
@@ -181,9 +187,42 @@ fn supervisor(sender: &Process, rules: &Rules) -> Option<Party> {
                 ancestor.comm,
                 ancestor.group.tgid
             );
-            Party::of_ancestor(ancestor, ActorKind::Runtime, Some(supervisor), why)
+            Party {
+                operator: operator(sender, ancestor, rules),
+                ..Party::of_ancestor(ancestor, ActorKind::Runtime, Some(supervisor), why)
+            }
         })
     })
+}
+
+/// Who called the runtime, where that is a person's command and no daemon.
+fn operator(sender: &Process, runtime: &Ancestor, rules: &Rules) -> Option<String> {
+    let above = sender
+        .ancestry
+        .iter()
+        .skip_while(|ancestor| ancestor.group != runtime.group)
+        .skip(1);
+    let links: Vec<String> = above
+        .take_while(|link| {
+            matches!(
+                role_of(link, rules),
+                Some(Role::Shell | Role::Tool | Role::Session)
+            )
+        })
+        .map(|link| format!("{}[{}]", link.comm, link.group.tgid))
+        .collect();
+    if links.is_empty() {
+        return None;
+    }
+    let mut text = format!("{} was run by {}", runtime.comm, links.join(" < "));
+    if let Some(tty) = &sender.tty {
+        text.push_str(", on ");
+        text.push_str(tty);
+    }
+    if let Some(uid) = sender.login_uid {
+        text.push_str(&format!(", login uid {uid}"));
+    }
+    Some(text)
 }
 
 /// The human's end of the chain: the outermost of the shells and tools above the sender.

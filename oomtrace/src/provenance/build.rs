@@ -41,14 +41,25 @@ pub(super) struct Subject<'a> {
     pub is_final: bool,
     pub containers: &'a Containers,
     /// Whether the container went on without the victim, once that is known.
-    pub survived: Option<bool>,
+    pub survived: Option<Survival>,
+}
+
+/// What became of a container after a death in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Survival {
+    GoesOn,
+    /// So long after the death its last process had gone.
+    EndedAfter(u64),
+    /// It ended by this death.
+    Ended,
 }
 
 impl Subject<'_> {
     /// The death of a process that a SIGKILL was delivered to.
     pub(super) fn killed(&self, case: &Case, killer: &Kill) -> Death {
         let kill = &*killer.event;
-        let verdict = judge::judge(
+        let at = self.located(&kill.victim, Some(kill));
+        let mut verdict = judge::judge(
             &judge::Case {
                 kill,
                 marked: killer.marked,
@@ -61,8 +72,9 @@ impl Subject<'_> {
             },
             self.rules,
         );
+        self.name_runtime(&mut verdict.actor, &at);
+        let survived = self.survived(&at, verdict.cause, kill);
         let page_bytes = self.session.page_bytes;
-        let at = self.located(&kill.victim, Some(kill));
         let mut evidence = verdict.evidence.clone();
         words::sender_evidence(&verdict, &kill.sender, &mut evidence);
         findings::case_evidence(case, killer, &mut evidence);
@@ -88,7 +100,9 @@ impl Subject<'_> {
                 words::duration_ns(configured_ms.saturating_mul(1_000_000))
             ));
         }
-        self.survival(at.role, verdict.cause, &mut summary);
+        if at.role == Role::Child && verdict.cause != Cause::NamespaceExit {
+            words::survival(survived, &mut summary);
+        }
         let image = case.image.as_ref().and_then(|image| image.argv.as_ref());
         readable(Death {
             cause: verdict.cause,
@@ -96,7 +110,7 @@ impl Subject<'_> {
             summary,
             victim: self.victim(&kill.victim, &at, image, kill.boottime_ns),
             sender: (!verdict.sender_is_bystander).then(|| self.sender(&kill.sender)),
-            actor: self.actor(&verdict.actor, &kill.sender, &at),
+            actor: self.actor(&verdict.actor, &kill.sender),
             stop: verdict
                 .stop
                 .as_ref()
@@ -105,7 +119,7 @@ impl Subject<'_> {
             outcome: case
                 .exit
                 .as_deref()
-                .map(|exit| self.outcome(exit, Some(kill.boottime_ns))),
+                .map(|exit| outcome(exit, Some(kill.boottime_ns), survived)),
             kernel_stack: kill.stack.as_ref().map(|stack| stack.to_vec()),
             advice: words::advice(&verdict, &kill.victim, &kill.sender, page_bytes, self.rules),
             evidence,
@@ -154,6 +168,11 @@ impl Subject<'_> {
         };
         let page_bytes = self.session.page_bytes;
         let at = self.located(&exit.victim, None);
+        let survived = if at.role == Role::ContainerInit {
+            Some(Survival::Ended)
+        } else {
+            self.survived
+        };
         let evidence = std::mem::take(&mut verdict.evidence);
         let mut summary = words::summary(&verdict, &at, &exit.victim, &exit.victim, page_bytes);
         let mut advice =
@@ -176,8 +195,8 @@ impl Subject<'_> {
             summary,
             victim: self.victim(&exit.victim, &at, None, exit.boottime_ns),
             sender: None,
-            actor: self.actor(&verdict.actor, &exit.victim, &at),
-            outcome: Some(self.outcome(exit, None)),
+            actor: self.actor(&verdict.actor, &exit.victim),
+            outcome: Some(outcome(exit, None, survived)),
             runtime_says: self.runtime_says(&at, cause, Some(exit)),
             container: naming::container(&at.place, self.containers),
             unit: at.place.unit.as_ref().map(naming::unit),
@@ -253,7 +272,7 @@ impl Subject<'_> {
         cause: Cause,
         exit: Option<&Exit>,
     ) -> Option<RuntimeSays> {
-        let exit_code = exit.map(|exit| self.outcome(exit, None).exit_code);
+        let exit_code = exit.map(|exit| outcome(exit, None, None).exit_code);
         claims::check(at.role, cause, exit_code, &self.id(), at.known?)
     }
 
@@ -281,14 +300,26 @@ impl Subject<'_> {
         Some(configured_ms)
     }
 
-    /// What became of the container, for a process that was not its init.
-    fn survival(&self, role: Role, cause: Cause, summary: &mut String) {
-        if role == Role::Child && cause != Cause::NamespaceExit {
-            match self.survived {
-                Some(true) => summary.push_str("; the container goes on without it"),
-                Some(false) => summary.push_str("; the container ended with it"),
-                None => {}
-            }
+    /// What became of the container. With its init, the kernel ends all of it.
+    fn survived(&self, at: &Located<'_>, cause: Cause, kill: &Sigkill) -> Option<Survival> {
+        let ends_it = at.role == Role::ContainerInit
+            || cause == Cause::NamespaceExit
+                && self.located(&kill.sender, None).role == Role::ContainerInit;
+        if ends_it {
+            Some(Survival::Ended)
+        } else {
+            self.survived
+        }
+    }
+
+    /// Docker's containers are run by containerd's shims.
+    fn name_runtime(&self, party: &mut Party, at: &Located<'_>) {
+        let Some(container) = at.place.containers.first() else {
+            return;
+        };
+        if party.kind == ActorKind::Runtime && party.name.as_deref() == Some("containerd") {
+            let runtime = naming::container_name(container, self.containers).runtime;
+            party.name = runtime.or(party.name.take());
         }
     }
 
@@ -349,7 +380,7 @@ impl Subject<'_> {
         )
     }
 
-    fn actor(&self, party: &Party, sender: &Process, at: &Located<'_>) -> Actor {
+    fn actor(&self, party: &Party, sender: &Process) -> Actor {
         let place = match party.group {
             Some(group) if group == sender.group => containers::place(sender),
             Some(group) => sender
@@ -362,29 +393,10 @@ impl Subject<'_> {
             None => Place::default(),
         };
         let (container, unit) = self.names(&place);
-        let facts = at.known.and_then(|known| known.facts.as_deref());
-        let runtime = facts.and_then(|facts| facts.runtime.clone());
-        let name = match (&party.name, runtime) {
-            // Docker's containers are run by containerd's shims.
-            (Some(name), Some(runtime))
-                if party.kind == ActorKind::Runtime && name == "containerd" =>
-            {
-                Some(runtime)
-            }
-            (name, _) => name.clone(),
-        };
         Actor {
-            name,
             container,
             unit,
             ..actor_record(party)
-        }
-    }
-
-    fn outcome(&self, exit: &Exit, killed_ns: Option<u64>) -> Outcome {
-        Outcome {
-            container_survived: self.survived,
-            ..outcome(exit, killed_ns)
         }
     }
 
@@ -554,10 +566,11 @@ fn own(victim: &Process) -> Party {
         why: "the process itself chose its status".to_owned(),
         is_related: true,
         exec_session: None,
+        operator: None,
     }
 }
 
-fn outcome(exit: &Exit, killed_ns: Option<u64>) -> Outcome {
+fn outcome(exit: &Exit, killed_ns: Option<u64>, survived: Option<Survival>) -> Outcome {
     let (exit_code, signal) = match Status::of(exit.victim.exit_code) {
         Status::Signal(signal) => (128 + signal, Some(signal)),
         Status::Exited(code) => (code, None),
@@ -567,6 +580,6 @@ fn outcome(exit: &Exit, killed_ns: Option<u64>) -> Outcome {
         exit_code,
         signal,
         latency_us: killed_ns.map(|killed| exit.boottime_ns.saturating_sub(killed) / 1_000),
-        container_survived: None,
+        container_survived: survived.map(|survived| survived == Survival::GoesOn),
     }
 }

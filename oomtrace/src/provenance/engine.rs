@@ -9,13 +9,14 @@ use oomtrace_common::signals::SIGKILL;
 
 use super::{
     Config, Output,
-    build::Subject,
+    build::{Subject, Survival},
     case::{Case, Ended, Kill, Link, Status, Unseen},
     clock::Clock,
     containers::Containers,
     late::Late,
     oom,
     record::{self, Cause, Death, Gap, Record, SCHEMA, Started, Stopped},
+    related::Related,
     rules::Rules,
 };
 use crate::event::{
@@ -48,6 +49,7 @@ pub struct Engine {
     pub(super) containers: Containers,
     /// Deaths that were written and may be written again.
     pub(super) late: HashMap<Group, Late>,
+    related: Related,
     attached_ns: Option<u64>,
     clock: Clock,
     pub(super) now_ns: u64,
@@ -84,6 +86,7 @@ impl Engine {
             session: None,
             containers: Containers::default(),
             late: HashMap::new(),
+            related: Related::default(),
             attached_ns: None,
             clock: Clock::default(),
             now_ns: 0,
@@ -427,6 +430,7 @@ impl Engine {
     }
 
     pub(super) fn emit_death(&mut self, death: Box<Death>, out: &mut Vec<Output>) {
+        self.related.note(&death, &self.rules);
         out.push(Output::record(Record::Death(death)));
     }
 
@@ -436,7 +440,7 @@ impl Engine {
         group: Group,
         case: &Case,
         is_final: bool,
-        survived: Option<bool>,
+        survived: Option<Survival>,
     ) -> Option<Box<Death>> {
         let subject = Subject {
             session: self.session.as_ref()?,
@@ -468,6 +472,17 @@ impl Engine {
                 .and(case.killer())
                 .and_then(|killer| self.ended.id(&killer.event.sender.group))
                 .map(str::to_owned);
+        }
+        if let Some(killer) = case.killer() {
+            let id = death
+                .container
+                .as_ref()
+                .map(|container| container.id.as_str());
+            let known = id.and_then(|id| self.containers.get(id));
+            let sandbox = known
+                .and_then(|known| known.facts.as_deref())
+                .and_then(|facts| facts.sandbox_id.as_deref());
+            self.related.link(&mut death, &killer.event, sandbox);
         }
         Some(Box::new(death))
     }

@@ -210,6 +210,13 @@ fn by_actor(
         text: party.why.clone(),
         source: "signal_generate",
     });
+    if let Some(operator) = &party.operator {
+        evidence.push(Evidence {
+            code: "operator",
+            text: operator.clone(),
+            source: "signal_generate",
+        });
+    }
     if let Some(session) = &party.exec_session {
         evidence.push(Evidence {
             code: "exec_session",

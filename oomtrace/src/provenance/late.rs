@@ -4,6 +4,7 @@
 
 use super::{
     Output,
+    build::Survival,
     case::Case,
     claims,
     containers::{self, Known, Oom},
@@ -37,7 +38,7 @@ pub(super) struct Late {
     role: Role,
     cause: Cause,
     died_ns: u64,
-    pub(super) survived: Option<bool>,
+    survived: Option<Survival>,
     /// What was written last.
     written: Box<Death>,
 }
@@ -104,13 +105,13 @@ impl Engine {
             role,
             cause: death.cause,
             died_ns: now_ns,
-            survived: None,
+            survived: death
+                .outcome
+                .filter(|outcome| outcome.container_survived == Some(false))
+                .map(|_| Survival::Ended),
             written: death.clone(),
             container,
         };
-        if role == Role::ContainerInit || late.cause == Cause::NamespaceExit {
-            late.survived = Some(false);
-        }
         if claims::is_oom(late.cause) {
             let oom = Oom {
                 boottime_ns: death.boottime_ns,
@@ -202,13 +203,13 @@ impl Engine {
             let emptied = known.and_then(|known| known.emptied_ns);
             let is_over = self.now_ns.saturating_sub(late.died_ns) >= SURVIVAL_NS;
             late.survived = match emptied {
-                Some(emptied_ns) if emptied_ns <= late.died_ns.saturating_add(SURVIVAL_NS) => {
-                    Some(false)
-                }
-                _ if is_over => Some(true),
+                Some(emptied_ns) if emptied_ns <= late.died_ns.saturating_add(SURVIVAL_NS) => Some(
+                    Survival::EndedAfter(emptied_ns.saturating_sub(late.died_ns)),
+                ),
+                _ if is_over => Some(Survival::GoesOn),
                 _ => None,
             };
-            if late.survived == Some(true) && claims::is_oom(late.cause) {
+            if late.survived == Some(Survival::GoesOn) && claims::is_oom(late.cause) {
                 let container = late.container.clone();
                 self.ask_end(&container, out);
             }

@@ -18,6 +18,7 @@ mod naming;
 mod oom;
 pub mod record;
 pub mod redact;
+mod related;
 mod role;
 pub mod rules;
 mod signal_names;

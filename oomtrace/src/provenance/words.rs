@@ -1,6 +1,7 @@
 //! What a person reads: one line for each death, and what to do about it.
 
 use super::{
+    build::Survival,
     judge::Verdict,
     levels,
     naming::Located,
@@ -56,6 +57,10 @@ pub(super) fn actor_label(verdict: &Verdict<'_>, sender: &Process) -> String {
         .unwrap_or_default();
     let name = actor.name.as_deref().unwrap_or("?");
     match actor.group {
+        // A runtime's own program, which is gone at once, says less than the runtime's name.
+        Some(group) if group != sender.group && actor.kind == ActorKind::Runtime => {
+            format!("{name} ({})", label(sender))
+        }
         Some(group) if group != sender.group => format!("{} (run by {name}{pid})", label(sender)),
         _ => format!("{name}{pid}"),
     }
@@ -224,6 +229,17 @@ fn cgroup_oom(
 
 fn was_ignored(verdict: &Verdict<'_>) -> bool {
     verdict.stop.is_some_and(|stop| stop.was_ignored())
+}
+
+/// What became of the container, for a process in it that was not its init.
+pub(super) fn survival(survived: Option<Survival>, summary: &mut String) {
+    match survived {
+        Some(Survival::GoesOn) => summary.push_str("; the container goes on without it"),
+        Some(Survival::EndedAfter(ns)) => {
+            summary.push_str(&format!("; the container ended {} later", duration_ns(ns)));
+        }
+        Some(Survival::Ended) | None => {}
+    }
 }
 
 /// A stop that waited for less than was configured, and what does that.

@@ -2,6 +2,7 @@
 
 pub mod json;
 pub mod pretty;
+mod revisions;
 mod together;
 
 use std::io;

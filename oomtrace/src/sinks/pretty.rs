@@ -5,13 +5,17 @@ use std::io::{self, Write};
 
 use super::{
     Sink,
+    revisions::{News, Revisions, Seen},
     together::{Group, Together},
 };
 use crate::{
     event::text::{command_line, printable},
     provenance::{
         human_bytes,
-        record::{Death, Gap, Oom, Record, Sender, Started, Stop, Stopped},
+        record::{
+            Container, Death, Gap, Oom, Record, Role, RuntimeSays, Sender, Started, Stop, Stopped,
+            Unit,
+        },
     },
 };
 
@@ -20,7 +24,10 @@ use crate::{
 pub struct Pretty<W> {
     to: W,
     colour: bool,
+    /// Container runtimes' own helpers are shown, too.
+    helpers: bool,
     together: Together,
+    revisions: Revisions,
 }
 
 const BOLD: &str = "\x1b[1m";
@@ -35,8 +42,16 @@ impl<W: Write> Pretty<W> {
         Self {
             to,
             colour,
+            helpers: false,
             together: Together::default(),
+            revisions: Revisions::default(),
         }
+    }
+
+    /// Whether the deaths of container runtimes' own helpers are shown.
+    #[must_use]
+    pub fn with_helpers(self, helpers: bool) -> Self {
+        Self { helpers, ..self }
     }
 
     fn paint(&self, colour: &str, text: &str) -> String {
@@ -142,8 +157,13 @@ impl<W: Write> Pretty<W> {
     fn death(&mut self, death: &Death) -> io::Result<()> {
         self.head(death, &death.summary)?;
         self.row("victim", &victim_line(death))?;
-        if let Some(cgroup) = &death.victim.cgroup {
-            self.row("cgroup", cgroup)?;
+        match (&death.container, &death.unit, &death.victim.cgroup) {
+            (Some(container), ..) => self.row("container", &container_line(container))?,
+            (None, None, Some(cgroup)) => self.row("cgroup", cgroup)?,
+            _ => {}
+        }
+        if let Some(unit) = &death.unit {
+            self.row("unit", &unit_line(unit))?;
         }
         if let Some(sender) = &death.sender {
             // In an OOM it is the task that asked for memory, and has sent nothing.
@@ -164,6 +184,9 @@ impl<W: Write> Pretty<W> {
             self.row("limit", &oom_line(oom))?;
         }
         self.row("outcome", &outcome_line(death))?;
+        if let Some(says) = &death.runtime_says {
+            self.row("reported", &says_line(says))?;
+        }
         if let Some(stack) = &death.kernel_stack {
             self.row("path", &path_line(stack))?;
         }
@@ -181,12 +204,46 @@ impl<W: Write> Pretty<W> {
     }
 }
 
+impl<W: Write> Pretty<W> {
+    /// What is known of a death that was not when it was written.
+    fn news(&mut self, death: &Death, news: &News) -> io::Result<()> {
+        let about = format!(
+            "{}[{}]: ",
+            death.victim.comm.as_deref().unwrap_or("?"),
+            death.victim.pid
+        );
+        match &news.summary {
+            Some(summary) => self.head(death, summary)?,
+            None => self.head(death, &format!("{about}more is known by now"))?,
+        }
+        if let (true, Some(container)) = (news.container, &death.container) {
+            self.row("container", &container_line(container))?;
+        }
+        if news.outcome {
+            self.row("outcome", &outcome_line(death))?;
+        }
+        if let (true, Some(says)) = (news.runtime_says, &death.runtime_says) {
+            self.row("reported", &says_line(says))?;
+        }
+        Ok(())
+    }
+}
+
 impl<W: Write + Send> Sink for Pretty<W> {
     fn write(&mut self, record: &Record) -> io::Result<()> {
         match record {
             Record::Started(started) => self.started(started),
+            Record::Death(death)
+                if death.victim.role == Some(Role::RuntimeHelper) && !self.helpers =>
+            {
+                Ok(())
+            }
             Record::Death(death) if self.together.hold(death) => Ok(()),
-            Record::Death(death) => self.death(death),
+            Record::Death(death) => match self.revisions.news(death) {
+                Seen::First => self.death(death),
+                Seen::Before(Some(news)) => self.news(death, &news),
+                Seen::Before(None) => Ok(()),
+            },
             Record::Gap(gap) => self.gap(gap),
             Record::Stopped(stopped) => {
                 self.settle(true)?;
@@ -241,6 +298,48 @@ fn victim_line(death: &Death) -> String {
     line
 }
 
+fn container_line(container: &Container) -> String {
+    let id = container.id.get(..12).unwrap_or(&container.id);
+    let mut line = match &container.name {
+        Some(name) => format!("{name} ({id})"),
+        None => id.to_owned(),
+    };
+    match (&container.pod, &container.namespace) {
+        (Some(pod), Some(namespace)) => line.push_str(&format!(" of pod {namespace}/{pod}")),
+        (Some(pod), None) => line.push_str(&format!(" of pod {pod}")),
+        _ => {}
+    }
+    for (what, value) in [("image", &container.image), ("run by", &container.runtime)] {
+        if let Some(value) = value {
+            line.push_str(&format!(", {what} {value}"));
+        }
+    }
+    for outer in &container.outer {
+        let name = outer.name.as_deref().unwrap_or(&outer.id);
+        line.push_str(&format!(", in container {name}"));
+    }
+    line
+}
+
+fn unit_line(unit: &Unit) -> String {
+    let mut line = unit.name.clone();
+    if let Some(slice) = &unit.slice {
+        line.push_str(&format!(" in {slice}"));
+    }
+    if let Some(user) = unit.user {
+        line.push_str(&format!(", of user {user}"));
+    }
+    line
+}
+
+fn says_line(says: &RuntimeSays) -> String {
+    let verdict = if says.agrees { "so it was" } else { "NOT SO" };
+    format!(
+        "{} says {}; {verdict}: {}",
+        says.runtime, says.words, says.why
+    )
+}
+
 fn sender_line(sender: &Sender) -> String {
     let mut line = format!("{}[{}]", sender.comm.as_deref().unwrap_or("?"), sender.pid);
     if let Some(uid) = sender.uid {
@@ -251,6 +350,13 @@ fn sender_line(sender: &Sender) -> String {
     }
     if let Some(tty) = &sender.tty {
         line.push_str(&format!(", on {tty}"));
+    }
+    if let Some(container) = &sender.container {
+        let name = container.name.as_deref().unwrap_or(&container.id);
+        line.push_str(&format!(", in container {name}"));
+    }
+    if let Some(unit) = &sender.unit {
+        line.push_str(&format!(", in {}", unit.name));
     }
     if let Some(argv) = arguments(sender.argv.as_ref(), sender.argv_truncated) {
         line.push_str(&format!(": {argv}"));

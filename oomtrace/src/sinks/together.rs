@@ -50,7 +50,7 @@ pub(super) struct Together(Vec<Group>);
 impl Together {
     /// Holds a death back; false if it is to be written as it is.
     pub(super) fn hold(&mut self, death: &Death) -> bool {
-        if death.cause != Cause::NamespaceExit || death.revision > 1 || !death.is_final {
+        if death.cause != Cause::NamespaceExit || death.revision > 1 || death.outcome.is_none() {
             return false;
         }
         if let Some(group) = self.0.iter_mut().find(|group| group.is_of(death)) {
