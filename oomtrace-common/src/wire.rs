@@ -29,6 +29,9 @@ pub const MAX_EXE_NAMES: usize = 16;
 pub const MAX_EXE_MOUNTS: usize = 4;
 /// The longest name of a cgroup or of a file, with its NUL (`NAME_MAX` + 1).
 pub const MAX_NAME_BYTES: usize = 256;
+/// Past the end of a record there is room for the two largest writes, so that an offset kept
+/// within the record by a mask is always in bounds.
+pub const SPARE_BYTES: usize = 2 * MAX_ARGV_BYTES + 512;
 /// How much of a process's argument area is kept.
 pub const MAX_ARGV_BYTES: usize = 4096;
 /// How much of the arguments of a stop request's sender is kept.

@@ -9,6 +9,7 @@
 //! | `process_exit`, `_2`, `_3` | raw tracepoint `sched_process_exit` | how the thread group ended; each for what those before it were too busy to see |
 //! | `name_symbol` | none: run on demand | names a kernel function where /proc/kallsyms is closed |
 //! | `cgroup_made`, `cgroup_emptied` | raw tracepoints `cgroup_mkdir`, `cgroup_notify_populated` | when a container comes, and when it is gone |
+//! | `cgroup_gone` | raw tracepoint `cgroup_rmdir` | takes a cgroup out of the scope |
 //! | `own_place` | none: run on demand | where the process that asks runs, as the node sees it |
 //! | `oom_fentry`, `oom_kprobe` | `oom_kill_process` | whose limit, and what the OOM killer weighed |
 //!

@@ -3,7 +3,8 @@
 //!
 //! The program hangs on nothing. It is run on demand (`BPF_PROG_TEST_RUN`, raw tracepoints
 //! since 5.10), in the context of whoever asks. Its argument: of so many levels up from the
-//! process's cgroup, the cgroups below are named; 0 for none.
+//! process's cgroup, the cgroups below are named; 0 for none. The answer stays in the map, the
+//! latest of all processors' counts.
 
 use aya_ebpf::{
     macros::{map, raw_tracepoint},
@@ -20,7 +21,7 @@ use crate::{
 };
 
 #[map]
-static OWN_SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+static OWN_PLACE: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 
 /// So many cgroups below one are looked at.
 const MOST_CHILDREN: usize = 64;
@@ -35,7 +36,7 @@ pub(crate) fn own_place(ctx: RawTracePointContext) -> i32 {
 fn try_place(up: u64) -> Option<()> {
     let task = current();
     let leader = task::leader(task);
-    let (record, ()) = Record::begin::<()>(&OWN_SCRATCH, kind::OWN_PLACE)?;
+    let (record, ()) = Record::begin::<()>(&OWN_PLACE, kind::OWN_PLACE)?;
     task::put_facts(record, who::SENDER, task, leader);
     names::put_cgroups(record, who::SENDER, task);
     let memory = chase!(task, task_cgroups, css_set_memory, css_cgroup);
@@ -45,7 +46,7 @@ fn try_place(up: u64) -> Option<()> {
     if up > 0 {
         put_children(record, memory, up);
     }
-    record.submit();
+    record.leave();
     Some(())
 }
 

@@ -9,16 +9,13 @@ use aya_ebpf::{
 use oomtrace_common::{
     maps::{Losses, QUIET_NS},
     wire::{
-        ALIGN, MAX_ANCESTORS, MAX_ARGV_BYTES, MAX_RECORD_BYTES, RecordHeader, SectionHeader,
-        VERSION, kind::COUNT,
+        ALIGN, MAX_ANCESTORS, MAX_RECORD_BYTES, RecordHeader, SPARE_BYTES, SectionHeader, VERSION,
+        kind::COUNT,
     },
 };
 
 use crate::kernel::{Address, boottime_ns, bounded, cpu};
 
-/// Past the end of a record there is room for the two largest writes, so that an offset
-/// kept within the record by a mask is always in bounds.
-const SPARE_BYTES: usize = 2 * MAX_ARGV_BYTES + 512;
 const MASK: u32 = MAX_RECORD_BYTES as u32 - 1;
 
 /// Where one program builds its record.
@@ -196,6 +193,14 @@ impl Record {
             let address = ancestor.expose_provenance() as u64;
             ancestors.cast::<u64>().add(index).write_volatile(address);
         }
+    }
+
+    /// Leaves the record where it is, for who reads the map.
+    #[inline(always)]
+    pub(crate) fn leave(self) {
+        let len = bounded::<MASK>(self.at());
+        // SAFETY: it starts with a header, see `begin`.
+        unsafe { (*self.0.cast::<RecordHeader>()).len = len as u32 };
     }
 
     /// Hands the record to the reader. What finds no room is counted.

@@ -12,7 +12,7 @@ pub(crate) static SETTINGS: Settings = Settings::NODE;
 
 /// Cgroups in scope, by the kernel's number of them.
 #[map]
-static SCOPE: HashMap<u64, u32> = HashMap::with_max_entries(4096, 0);
+static SCOPE: HashMap<u64, u32> = HashMap::with_max_entries(16384, 0);
 
 /// `BPF_NOEXIST` of include/uapi/linux/bpf.h.
 const BPF_NOEXIST: u64 = 1;
@@ -24,6 +24,12 @@ pub(crate) fn consider(id: u64) {
     if kernel::load(&SETTINGS).candidates == 1 {
         let _ = SCOPE.insert(&id, &scope::CANDIDATE, BPF_NOEXIST);
     }
+}
+
+/// Forgets a cgroup that is gone.
+#[inline(always)]
+pub(crate) fn forget(id: u64) {
+    let _ = SCOPE.remove(&id);
 }
 
 /// Whether a task is in scope.

@@ -16,7 +16,7 @@ use crate::{
         entry::{Entry, OomLine, ProcessState, Symbol},
         recording::Writer,
     },
-    provenance::{Config, Engine, Output, record::Record, rules::Rules},
+    provenance::{Config, Engine, Output, record::Record, rules::Rules, scope::Scope},
     sinks::Sink,
 };
 
@@ -30,6 +30,8 @@ pub trait Lookups {
     fn process_state(&mut self, group: Group) -> ProcessState;
     /// Asks about a container. The answer comes later, as an entry.
     fn ask_container(&mut self, ask: Ask);
+    /// Tells the programs whether a cgroup is in scope.
+    fn scope(&mut self, cgroup_id: u64, held: bool);
 }
 
 /// No look-ups: what a recording holds is all.
@@ -56,6 +58,8 @@ impl Lookups for NoLookups {
     }
 
     fn ask_container(&mut self, _: Ask) {}
+
+    fn scope(&mut self, _: u64, _: bool) {}
 }
 
 /// What stops the pipeline.
@@ -109,6 +113,11 @@ impl<L: Lookups> Pipeline<L> {
     /// Also writes every entry to a file.
     pub fn record_to(&mut self, recorder: Writer<BufWriter<File>>) {
         self.recorder = Some(recorder);
+    }
+
+    /// Limits what is told.
+    pub fn set_scope(&mut self, scope: Scope) {
+        self.engine.set_scope(scope);
     }
 
     /// Victims that were killed and have not ended yet, as far as is known.
@@ -176,6 +185,7 @@ impl<L: Lookups> Pipeline<L> {
                 Output::AskContainer(ask) if self.source == Source::Live => {
                     self.lookups.ask_container(ask);
                 }
+                Output::Scope { cgroup_id, held } => self.lookups.scope(cgroup_id, held),
                 Output::AskState(_) | Output::AskContainer(_) => {}
             }
         }

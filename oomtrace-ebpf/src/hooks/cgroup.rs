@@ -39,6 +39,17 @@ pub(crate) fn cgroup_emptied(ctx: RawTracePointContext) -> i32 {
     0
 }
 
+/// `cgroup_rmdir(struct cgroup *cgrp, const char *path)`: attached only where something is to be
+/// forgotten.
+#[raw_tracepoint(tracepoint = "cgroup_rmdir")]
+pub(crate) fn cgroup_gone(ctx: RawTracePointContext) -> i32 {
+    let node = chase!(ctx.arg(0), cgroup_kernfs);
+    if let Some(id) = get!(node, kernfs_id, u64) {
+        scope::forget(id);
+    }
+    0
+}
+
 #[inline(always)]
 fn try_change(cgroup: Address, kind: u16, scratch: &PerCpuArray<Scratch>) -> Option<()> {
     let root = follow!(cgroup, cgroup_root)?;

@@ -61,6 +61,7 @@ pub(super) fn run(args: &DoctorArgs) -> Result<ExitCode> {
         ring_bytes: 256 * 1024,
         hook: None,
         diagnostics: false,
+        scope: attach::ScopeKind::Node,
     });
     let diagnosis = diagnose(&support, attached.as_ref());
     drop(attached);

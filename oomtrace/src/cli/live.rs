@@ -35,7 +35,7 @@ use crate::{
     identity::{host, process},
     pipeline::{Lookups, Pipeline, PipelineError, Source},
     probe::{
-        attach::{Options, Probe},
+        attach::{Options, Probe, ScopeKind},
         kallsyms,
         kmsg::KernelLog,
         namer::Namer,
@@ -107,6 +107,8 @@ impl Lookups for Node {
     }
 
     fn ask_container(&mut self, _: Ask) {}
+
+    fn scope(&mut self, _: u64, _: bool) {}
 }
 
 /// How far the second thread has come.
@@ -204,6 +206,7 @@ impl Live {
             ring_bytes: what.probe.ring_bytes,
             hook: what.probe.hook(),
             diagnostics,
+            scope: ScopeKind::Node,
         })?;
         let recorder = what.record.map(recording).transpose()?;
         let tick = host::now();

@@ -5,3 +5,4 @@ pub mod host;
 pub mod place;
 pub mod process;
 pub mod runtime;
+pub mod target;

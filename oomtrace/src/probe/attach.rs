@@ -20,7 +20,9 @@ use super::{
     layout::Layout,
     losses::LossReader,
     namer::Namer,
+    own_place::{OwnPlace, OwnPlaceReader},
     plan::{self, OomHook, Plan},
+    scope::ScopeMap,
     support::{Availability, KernelSupport},
 };
 use crate::event::entry::{Absent, Lost};
@@ -40,6 +42,9 @@ const TRACEPOINTS: &[(&str, &str)] = &[
     ("mark_victim", "mark_victim"),
     ("sig_generate", "signal_generate"),
 ];
+
+/// Takes what is gone out of a scope that changes.
+const GONE: (&str, &str) = ("cgroup_gone", "cgroup_rmdir");
 
 /// What is lost when the kernel passes a program over because it is at work already. What one
 /// of the programs on `sched_process_exit` misses, the next one sees.
@@ -63,6 +68,19 @@ pub struct Options {
     pub hook: Option<OomHook>,
     /// The programs write their own diagnostics to `log`.
     pub diagnostics: bool,
+    /// What is to be traced.
+    pub scope: ScopeKind,
+}
+
+/// What is to be traced, as far as the programs must know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScopeKind {
+    /// Everything on the node.
+    Node,
+    /// Cgroups that are known from the start, and what is below them.
+    Fixed,
+    /// Cgroups that come and go: every new one is traced until it is said that it is not.
+    Changing,
 }
 
 /// Whether a ring buffer can have this size: the kernel takes powers of two, and whole pages.
@@ -98,6 +116,8 @@ pub struct Probe {
     absent: Vec<Absent>,
     symbols: bool,
     namer: Option<Namer>,
+    own: Result<OwnPlaceReader, String>,
+    scope: Option<ScopeMap>,
 }
 
 /// What this kernel allows, without attaching anything; and the layout, where BTF could be
@@ -133,7 +153,10 @@ impl Probe {
         };
         let offsets = Global(layout.offsets);
         let facts = Global(layout.facts);
-        let settings = Global(Settings::NODE);
+        let settings = Global(Settings {
+            scoped: u32::from(options.scope != ScopeKind::Node),
+            candidates: u32::from(options.scope == ScopeKind::Changing),
+        });
         let log_level: u8 = if options.diagnostics { u8::MAX } else { 0 };
         let mut ebpf = EbpfLoader::new()
             .verifier_log_level(if options.diagnostics {
@@ -185,8 +208,18 @@ impl Probe {
         if namer.is_some() {
             absent.retain(|absent| absent.what != plan::SYMBOLS);
         }
+        let own = OwnPlaceReader::load(&mut ebpf);
+        let scope =
+            ScopeMap::take(take_map(&mut ebpf, "SCOPE")?).map_err(|error| map_error(&error))?;
         load_tracepoints(&mut ebpf)?;
         for (program, tracepoint) in TRACEPOINTS {
+            attach_tracepoint(&mut ebpf, program, tracepoint)?;
+        }
+        if options.scope == ScopeKind::Changing {
+            let (program, tracepoint) = GONE;
+            let gone = self::program(&mut ebpf, program)
+                .map_err(|error| ProbeError::Internal(explain(&error)))?;
+            load_tracepoint(program, gone)?;
             attach_tracepoint(&mut ebpf, program, tracepoint)?;
         }
         for (name, kind) in MISSED {
@@ -205,6 +238,8 @@ impl Probe {
             absent,
             symbols: !closed || namer.is_some(),
             namer,
+            own,
+            scope: Some(scope),
         })
     }
 
@@ -229,6 +264,23 @@ impl Probe {
     /// What names kernel functions where /proc/kallsyms does not, if it could be had.
     pub fn take_namer(&mut self) -> Option<Namer> {
         self.namer.take()
+    }
+
+    /// What is held in scope.
+    pub fn take_scope(&mut self) -> Option<ScopeMap> {
+        self.scope.take()
+    }
+
+    /// Where this process runs, as the node sees it; with the cgroups below the one that is so
+    /// many levels above its own, if not 0.
+    pub fn own_place(&self, children_up: u32) -> Result<OwnPlace, ProbeError> {
+        let reader = self
+            .own
+            .as_ref()
+            .map_err(|why| ProbeError::OwnPlace(why.clone()))?;
+        reader
+            .read(children_up)
+            .map_err(|error| ProbeError::OwnPlace(error.to_string()))
     }
 
     /// The oldest record in the ring buffer, copied out: its place is free then.

@@ -68,6 +68,11 @@ pub enum ProbeError {
          do: leave --hooks out; the best that this kernel gives is taken then"
     )]
     Hook { asked: &'static str, why: String },
+    #[error(
+        "where this process itself runs cannot be found out: {0}\n\
+         do: use Linux 5.10 or later, or name the scope: --scope container:NAME or cgroup:PATH"
+    )]
+    OwnPlace(String),
     #[error("{0}")]
     Internal(String),
 }
@@ -84,6 +89,7 @@ impl ProbeError {
                 | Self::NoRingBuffer
                 | Self::Refused(_)
                 | Self::Hook { .. }
+                | Self::OwnPlace(_)
         )
     }
 }

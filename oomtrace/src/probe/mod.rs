@@ -13,5 +13,7 @@ pub mod kmsg;
 mod layout;
 mod losses;
 pub mod namer;
+pub mod own_place;
 pub mod plan;
+pub mod scope;
 pub mod support;

@@ -63,7 +63,7 @@ impl Namer {
     }
 
     fn name(&self, address: u64) -> io::Result<Option<String>> {
-        self.run(address)?;
+        run_program(&self.program, address)?;
         let Name(bytes) = self.answer.get(&0, 0).map_err(io::Error::other)?;
         let text = crate::event::text::strings(&bytes);
         // An address in no function comes back as it is; a module's name stands behind.
@@ -72,32 +72,32 @@ impl Namer {
             .filter(|name| !name.is_empty() && !name.starts_with("0x"))
             .map(str::to_owned))
     }
+}
 
-    /// Runs the program once, with the address as its argument.
-    fn run(&self, address: u64) -> io::Result<()> {
-        /// `MAX_BPF_FUNC_ARGS` of include/linux/bpf.h: a raw tracepoint's arguments.
-        const ARGUMENTS: usize = 12;
-        let mut context = [0u64; ARGUMENTS];
-        context[0] = address;
-        // SAFETY: all zeros is a valid `bpf_attr`.
-        let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
-        attr.test.prog_fd = self.program.as_raw_fd().unsigned_abs();
-        attr.test.ctx_in = context.as_ptr().expose_provenance() as u64;
-        attr.test.ctx_size_in = size_of_val(&context) as u32;
-        // SAFETY: the attributes are initialised, and the context outlives the call.
-        let result = unsafe {
-            libc::syscall(
-                libc::SYS_bpf,
-                bpf_cmd::BPF_PROG_TEST_RUN,
-                &raw mut attr,
-                size_of_val(&attr),
-            )
-        };
-        match result {
-            // SAFETY: the kernel has filled it in.
-            0 if unsafe { attr.test.retval } == 0 => Ok(()),
-            0 => Err(io::Error::other("the helper failed")),
-            _ => Err(io::Error::last_os_error()),
-        }
+/// Runs a program on a raw tracepoint once, in the context of this thread, with one argument.
+pub(super) fn run_program(program: &OwnedFd, argument: u64) -> io::Result<()> {
+    /// `MAX_BPF_FUNC_ARGS` of include/linux/bpf.h: a raw tracepoint's arguments.
+    const ARGUMENTS: usize = 12;
+    let mut context = [0u64; ARGUMENTS];
+    context[0] = argument;
+    // SAFETY: all zeros is a valid `bpf_attr`.
+    let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
+    attr.test.prog_fd = program.as_raw_fd().unsigned_abs();
+    attr.test.ctx_in = context.as_ptr().expose_provenance() as u64;
+    attr.test.ctx_size_in = size_of_val(&context) as u32;
+    // SAFETY: the attributes are initialised, and the context outlives the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            bpf_cmd::BPF_PROG_TEST_RUN,
+            &raw mut attr,
+            size_of_val(&attr),
+        )
+    };
+    match result {
+        // SAFETY: the kernel has filled it in.
+        0 if unsafe { attr.test.retval } == 0 => Ok(()),
+        0 => Err(io::Error::other("the helper failed")),
+        _ => Err(io::Error::last_os_error()),
     }
 }

@@ -18,6 +18,7 @@ use super::{
     record::{self, Cause, Death, Gap, Record, SCHEMA, Started, Stopped},
     related::Related,
     rules::Rules,
+    scope::{Candidate, Scope},
 };
 use crate::event::{
     Event, Exit, Group, InfoKind, MarkVictim, OomKill, Sigkill, SignalResult,
@@ -50,6 +51,8 @@ pub struct Engine {
     /// Deaths that were written and may be written again.
     pub(super) late: HashMap<Group, Late>,
     related: Related,
+    pub(super) scope: Scope,
+    pub(super) candidates: Vec<Candidate>,
     attached_ns: Option<u64>,
     clock: Clock,
     pub(super) now_ns: u64,
@@ -87,6 +90,8 @@ impl Engine {
             containers: Containers::default(),
             late: HashMap::new(),
             related: Related::default(),
+            scope: Scope::default(),
+            candidates: Vec::new(),
             attached_ns: None,
             clock: Clock::default(),
             now_ns: 0,
@@ -298,6 +303,7 @@ impl Engine {
             self.close(group, out);
         }
         self.revise(None, out);
+        self.decide(out);
         let hang_ns = self.config.hang_ns;
         let now_ns = self.now_ns;
         let mut hanging: Vec<Group> = self
@@ -403,9 +409,11 @@ impl Engine {
         let link = death.as_ref().map(|death| self.link(death, group));
         self.ended.insert(group, parent, link);
         if let Some(death) = death {
-            self.count(&mut case);
+            case.revisions += 1;
             let death = self.keep_late(group, case, death, out);
-            self.emit_death(death, out);
+            if !self.emit_death(death, out) {
+                self.hold_back(group);
+            }
         }
     }
 
@@ -415,23 +423,32 @@ impl Engine {
             return;
         };
         if let Some(death) = self.build(group, &case, false, None) {
-            self.count(&mut case);
             self.dying.remove(&group);
-            self.emit_death(death, out);
+            if self.emit_death(death, out) {
+                case.revisions += 1;
+            }
         }
         self.open.insert(group, case);
     }
 
-    fn count(&mut self, case: &mut Case) {
-        if case.revisions == 0 {
+    /// Writes a death, if it is in scope; false if that is not known yet.
+    pub(super) fn emit_death(&mut self, mut death: Box<Death>, out: &mut Vec<Output>) -> bool {
+        self.related.note(&death, &self.rules);
+        match self.in_scope(&death) {
+            Some(true) => {}
+            Some(false) => return true,
+            None if !death.is_final => return false,
+            None => death.evidence.push(record::Evidence {
+                code: "scope_unknown",
+                text: "nobody said what its container is called: it may be out of scope".to_owned(),
+                source: "container runtime",
+            }),
+        }
+        if death.revision == 1 {
             self.deaths += 1;
         }
-        case.revisions += 1;
-    }
-
-    pub(super) fn emit_death(&mut self, death: Box<Death>, out: &mut Vec<Output>) {
-        self.related.note(&death, &self.rules);
         out.push(Output::record(Record::Death(death)));
+        true
     }
 
     /// The next revision of a death.

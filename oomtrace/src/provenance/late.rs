@@ -39,6 +39,8 @@ pub(super) struct Late {
     cause: Cause,
     died_ns: u64,
     survived: Option<Survival>,
+    /// It is not known yet whether it is in scope: nothing was written.
+    is_held: bool,
     /// What was written last.
     written: Box<Death>,
 }
@@ -105,6 +107,7 @@ impl Engine {
             role,
             cause: death.cause,
             died_ns: now_ns,
+            is_held: false,
             survived: death
                 .outcome
                 .filter(|outcome| outcome.container_survived == Some(false))
@@ -137,6 +140,14 @@ impl Engine {
         death
     }
 
+    /// Nothing was written of a death yet.
+    pub(super) fn hold_back(&mut self, group: Group) {
+        if let Some(late) = self.late.get_mut(&group) {
+            late.is_held = true;
+            late.case.revisions = 0;
+        }
+    }
+
     fn ask_end(&mut self, container: &ContainerPlace, out: &mut Vec<Output>) {
         let can_tell = |known: &Known| known.can_tell_end() || !known.is_answered();
         if self.containers.get(&container.id).is_some_and(can_tell) {
@@ -148,6 +159,7 @@ impl Engine {
     pub(super) fn cgroup(&mut self, change: &CgroupChange, out: &mut Vec<Output>) {
         self.now_ns = self.now_ns.max(change.boottime_ns);
         out.extend(self.containers.cgroup(change).map(Output::AskContainer));
+        self.consider(change, out);
         if change.kind == crate::event::container::CgroupChangeKind::Emptied {
             let of_it = |late: &&Late| late.container.cgroup == change.path;
             let container = self
@@ -165,6 +177,7 @@ impl Engine {
     pub(super) fn container_facts(&mut self, facts: ContainerFacts, out: &mut Vec<Output>) {
         let id = facts.id.clone();
         self.containers.facts(facts);
+        self.decide(out);
         self.revise(Some(&id), out);
     }
 
@@ -176,6 +189,7 @@ impl Engine {
 
     pub(super) fn container_unknown(&mut self, unknown: &ContainerUnknown, out: &mut Vec<Output>) {
         self.containers.unknown(unknown);
+        self.decide(out);
         self.revise(Some(&unknown.id), out);
     }
 
@@ -225,10 +239,12 @@ impl Engine {
             late.written.revision = death.revision;
             *late.written == *death
         };
-        if !is_same {
-            late.case.revisions += 1;
+        if late.is_held || !is_same {
             late.written = death.clone();
-            self.emit_death(death, out);
+            late.is_held = !self.emit_death(death, out);
+            if !late.is_held {
+                late.case.revisions += 1;
+            }
         }
         if !is_final {
             self.late.insert(group, late);

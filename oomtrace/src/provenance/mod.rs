@@ -21,6 +21,7 @@ pub mod redact;
 mod related;
 mod role;
 pub mod rules;
+pub mod scope;
 mod signal_names;
 mod stop;
 mod words;
@@ -60,6 +61,11 @@ pub enum Output {
     AskState(Group),
     /// The same of a container.
     AskContainer(Ask),
+    /// A cgroup is in scope, or it is not.
+    Scope {
+        cgroup_id: u64,
+        held: bool,
+    },
 }
 
 impl Output {

@@ -511,7 +511,7 @@ mod tests {
         out.into_iter()
             .filter_map(|output| match output {
                 Output::Record(record) => Some(*record),
-                Output::AskState(_) | Output::AskContainer(_) => None,
+                _ => None,
             })
             .collect()
     }

@@ -192,7 +192,7 @@ fn the_window_can_be_set() {
                     Record::Death(death) => Some((death.cause, death.stop.is_some())),
                     _ => None,
                 },
-                Output::AskState(_) | Output::AskContainer(_) => None,
+                _ => None,
             })
             .unwrap()
     };

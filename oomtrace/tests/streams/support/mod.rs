@@ -33,7 +33,7 @@ impl Ran {
     pub(crate) fn records(&self) -> impl Iterator<Item = &Record> {
         self.0.iter().filter_map(|output| match output {
             Output::Record(record) => Some(&**record),
-            Output::AskState(_) | Output::AskContainer(_) => None,
+            _ => None,
         })
     }
 
@@ -43,7 +43,7 @@ impl Ran {
             .iter()
             .filter_map(|output| match output {
                 Output::AskState(group) => Some(*group),
-                Output::Record(_) | Output::AskContainer(_) => None,
+                _ => None,
             })
             .collect()
     }

@@ -1,0 +1,255 @@
+//! What a person points at: `container:web`, `pod:shop/web-6f`, `unit:nginx`, `cgroup:/a/b`.
+//! Without a prefix it may be any of them.
+
+use thiserror::Error;
+
+use super::place::Place;
+use crate::event::container::ContainerFacts;
+
+/// It points at nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum TargetError {
+    #[error("there is nothing behind {0:?}: for example {0}{1}")]
+    Empty(&'static str, &'static str),
+    #[error("{0:?} is no path of a cgroup: it starts with a slash, as in /proc/PID/cgroup")]
+    Relative(String),
+}
+
+/// See the module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A name, or the start of an id.
+    Container(String),
+    Pod {
+        namespace: Option<String>,
+        name: String,
+    },
+    /// With its suffix.
+    Unit(String),
+    Cgroup(String),
+    /// The name of a container, a pod or a unit.
+    Any(String),
+}
+
+/// The start of an id that is long enough to be meant as one.
+const ID_DIGITS: usize = 4;
+
+impl Target {
+    /// Reads what was typed.
+    pub fn parse(text: &str) -> Result<Self, TargetError> {
+        let after = |prefix: &'static str, example: &'static str| {
+            text.strip_prefix(prefix).map(|name| {
+                if name.is_empty() {
+                    Err(TargetError::Empty(prefix, example))
+                } else {
+                    Ok(name)
+                }
+            })
+        };
+        if let Some(name) = after("container:", "web") {
+            return Ok(Self::Container(name?.to_owned()));
+        }
+        if let Some(name) = after("pod:", "shop/web-6f7d8b9c4-tq2nn") {
+            return Ok(Self::pod(name?));
+        }
+        if let Some(name) = after("unit:", "nginx.service") {
+            return Ok(Self::Unit(with_suffix(name?)));
+        }
+        if let Some(path) = after("cgroup:", "/system.slice/nginx.service") {
+            return cgroup(path?);
+        }
+        if text.starts_with('/') {
+            return cgroup(text);
+        }
+        if text.is_empty() {
+            return Err(TargetError::Empty("", "container:web"));
+        }
+        Ok(Self::Any(text.to_owned()))
+    }
+
+    fn pod(name: &str) -> Self {
+        match name.split_once('/') {
+            Some((namespace, name)) => Self::Pod {
+                namespace: Some(namespace.to_owned()),
+                name: name.to_owned(),
+            },
+            None => Self::Pod {
+                namespace: None,
+                name: name.to_owned(),
+            },
+        }
+    }
+
+    /// Whether a process that runs at these paths, one of each hierarchy, is meant. `None`:
+    /// that depends on what the innermost container is called, and it is not known.
+    #[must_use]
+    pub fn holds(&self, paths: &[&str], place: &Place, names: &Names<'_>) -> Option<bool> {
+        match self {
+            Self::Container(name) => of_container(name, place, names),
+            Self::Pod { namespace, name } => of_pod(namespace.as_deref(), name, place, names),
+            Self::Unit(name) => Some(of_unit(name, place)),
+            Self::Cgroup(cgroup) => Some(paths.iter().any(|path| is_within(path, cgroup))),
+            Self::Any(name) => {
+                let pod = Self::pod(name);
+                let of_pod = match &pod {
+                    Self::Pod { namespace, name } => {
+                        of_pod(namespace.as_deref(), name, place, names)
+                    }
+                    _ => Some(false),
+                };
+                let any = [
+                    of_container(name, place, names),
+                    of_pod,
+                    Some(of_unit(&with_suffix(name), place)),
+                ];
+                if any.contains(&Some(true)) {
+                    Some(true)
+                } else if any.contains(&None) {
+                    None
+                } else {
+                    Some(false)
+                }
+            }
+        }
+    }
+}
+
+/// What is known of a container by its id: the outer `None` for one that is still asked for.
+pub type Names<'a> = dyn Fn(&str) -> Option<Option<&'a ContainerFacts>> + 'a;
+
+fn cgroup(path: &str) -> Result<Target, TargetError> {
+    if !path.starts_with('/') {
+        return Err(TargetError::Relative(path.to_owned()));
+    }
+    let path = path.trim_end_matches('/');
+    Ok(Target::Cgroup(
+        if path.is_empty() { "/" } else { path }.to_owned(),
+    ))
+}
+
+/// A unit's name as systemd has it: a bare one is a service's.
+fn with_suffix(name: &str) -> String {
+    const SUFFIXES: &[&str] = &[".service", ".scope", ".slice", ".socket", ".mount", ".swap"];
+    if SUFFIXES.iter().any(|suffix| name.ends_with(suffix)) {
+        name.to_owned()
+    } else {
+        format!("{name}.service")
+    }
+}
+
+/// Whether a cgroup is another one or below it.
+#[must_use]
+pub fn is_within(path: &str, outer: &str) -> bool {
+    outer == "/"
+        || path
+            .strip_prefix(outer)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn of_container(name: &str, place: &Place, names: &Names<'_>) -> Option<bool> {
+    let mut is_open = false;
+    for container in &place.containers {
+        let by_id = name.len() >= ID_DIGITS && container.id.starts_with(name);
+        let of_name = match names(&container.id) {
+            None => {
+                is_open = true;
+                false
+            }
+            Some(facts) => facts.is_some_and(|facts| facts.name.as_deref() == Some(name)),
+        };
+        if by_id || of_name || container.id == name {
+            return Some(true);
+        }
+    }
+    (!is_open).then_some(false)
+}
+
+fn of_pod(namespace: Option<&str>, name: &str, place: &Place, names: &Names<'_>) -> Option<bool> {
+    if place.pod.as_ref().is_some_and(|pod| pod.uid == name) {
+        return Some(true);
+    }
+    let mut is_open = false;
+    for container in &place.containers {
+        match names(&container.id) {
+            None => is_open = true,
+            Some(facts) => {
+                let is_it = facts.is_some_and(|facts| {
+                    facts.pod.as_deref() == Some(name)
+                        && namespace
+                            .is_none_or(|namespace| facts.namespace.as_deref() == Some(namespace))
+                });
+                if is_it {
+                    return Some(true);
+                }
+            }
+        }
+    }
+    (!is_open).then_some(false)
+}
+
+fn of_unit(name: &str, place: &Place) -> bool {
+    place.unit.as_ref().is_some_and(|unit| {
+        unit.name == name || name.ends_with(".slice") && unit.slice.as_deref() == Some(name)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WEB: &str = "/docker/0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+    fn holds(target: &str, path: &str, facts: Option<Option<&ContainerFacts>>) -> Option<bool> {
+        let target = Target::parse(target).unwrap();
+        target.holds(&[path], &Place::of(path), &move |_| facts)
+    }
+
+    #[test]
+    fn what_is_typed_is_read() {
+        let pod = |namespace: Option<&str>, name: &str| Target::Pod {
+            namespace: namespace.map(str::to_owned),
+            name: name.to_owned(),
+        };
+        assert_eq!(Target::parse("pod:shop/web"), Ok(pod(Some("shop"), "web")));
+        assert_eq!(Target::parse("pod:web"), Ok(pod(None, "web")));
+        assert_eq!(
+            Target::parse("unit:ssh"),
+            Ok(Target::Unit("ssh.service".into()))
+        );
+        assert_eq!(Target::parse("/a/b/"), Ok(Target::Cgroup("/a/b".into())));
+        assert!(Target::parse("container:").is_err());
+        assert!(Target::parse("cgroup:a").is_err());
+        assert!(Target::parse("").is_err());
+    }
+
+    #[test]
+    fn a_container_is_known_by_id_or_name() {
+        let facts = ContainerFacts {
+            name: Some("web".to_owned()),
+            pod: Some("web-1".to_owned()),
+            namespace: Some("shop".to_owned()),
+            ..ContainerFacts::default()
+        };
+        let known = Some(Some(&facts));
+        assert_eq!(holds("container:web", WEB, known), Some(true));
+        assert_eq!(holds("web", WEB, known), Some(true));
+        assert_eq!(holds("pod:shop/web-1", WEB, known), Some(true));
+        assert_eq!(holds("pod:other/web-1", WEB, known), Some(false));
+        assert_eq!(holds("container:db", WEB, known), Some(false));
+        assert_eq!(holds("container:0123", WEB, None), Some(true));
+        assert_eq!(holds("container:web", WEB, None), None);
+        assert_eq!(holds("container:web", WEB, Some(None)), Some(false));
+        assert_eq!(holds("container:web", "/user.slice", None), Some(false));
+    }
+
+    #[test]
+    fn units_and_cgroups_are_known_by_the_path() {
+        let unit = "/system.slice/ssh.service/sub";
+        assert_eq!(holds("unit:ssh", unit, None), Some(true));
+        assert_eq!(holds("ssh", unit, None), Some(true));
+        assert_eq!(holds("unit:sshd", unit, None), Some(false));
+        assert_eq!(holds("/system.slice", unit, None), Some(true));
+        assert_eq!(holds("/system", unit, None), Some(false));
+        assert_eq!(holds("/", unit, None), Some(true));
+    }
+}

@@ -1,0 +1,114 @@
+//! Whose deaths are told. The programs hold back what is out of scope; what they let through
+//! because it was not known yet is sorted out here.
+
+use super::{Output, containers, containers::Containers, engine::Engine, record::Death};
+use crate::{
+    event::{
+        Process,
+        container::{CgroupChange, CgroupChangeKind},
+    },
+    identity::{
+        place::Place,
+        target::{Target, is_within},
+    },
+};
+
+/// See the module.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// The whole node.
+    #[default]
+    Node,
+    /// What runs in this cgroup or below it.
+    Below(String),
+    Target(Target),
+}
+
+impl Scope {
+    /// Whether what runs at these paths is in scope; `None` if that is not known yet.
+    fn holds(&self, paths: &[&str], place: &Place, containers: &Containers) -> Option<bool> {
+        match self {
+            Self::Node => Some(true),
+            Self::Below(outer) => Some(paths.iter().any(|path| is_within(path, outer))),
+            Self::Target(target) => target.holds(paths, place, &|id| {
+                let known = containers.get(id)?;
+                match &known.facts {
+                    Some(facts) if facts.name.is_some() || facts.is_final => Some(Some(facts)),
+                    _ => known.is_unknown.then_some(None),
+                }
+            }),
+        }
+    }
+}
+
+/// A cgroup of which it is not known yet whether it is in scope.
+#[derive(Debug)]
+pub(super) struct Candidate {
+    cgroup_id: u64,
+    path: String,
+    since_ns: u64,
+}
+
+/// After this nobody will say what its container is called.
+const UNKNOWN_NS: u64 = 10_000_000_000;
+
+impl Engine {
+    /// Limits what is told.
+    pub fn set_scope(&mut self, scope: Scope) {
+        self.scope = scope;
+    }
+
+    /// Whether a death is to be told; `None` if that is not known yet.
+    pub(super) fn in_scope(&self, death: &Death) -> Option<bool> {
+        if self.scope == Scope::Node {
+            return Some(true);
+        }
+        let victim = Process {
+            memory_cgroup: death.victim.cgroup.clone(),
+            unified_cgroup: death.victim.unified_cgroup.clone(),
+            ..Process::default()
+        };
+        let paths: Vec<&str> = [&death.victim.cgroup, &death.victim.unified_cgroup]
+            .into_iter()
+            .filter_map(|path| path.as_deref())
+            .collect();
+        let place = containers::place(&victim);
+        self.scope.holds(&paths, &place, &self.containers)
+    }
+
+    /// Decides about a new cgroup, or keeps it in mind.
+    pub(super) fn consider(&mut self, change: &CgroupChange, out: &mut Vec<Output>) {
+        if !matches!(self.scope, Scope::Target(_)) || change.kind != CgroupChangeKind::Made {
+            return;
+        }
+        self.candidates.push(Candidate {
+            cgroup_id: change.cgroup_id,
+            path: change.path.clone(),
+            since_ns: self.now_ns.max(change.boottime_ns),
+        });
+        self.decide(out);
+    }
+
+    /// Decides about those of which enough is known by now.
+    pub(super) fn decide(&mut self, out: &mut Vec<Output>) {
+        let candidates = std::mem::take(&mut self.candidates);
+        for candidate in candidates {
+            let place = Place::of(&candidate.path);
+            let holds = self
+                .scope
+                .holds(&[&candidate.path], &place, &self.containers);
+            let is_late = self.now_ns.saturating_sub(candidate.since_ns) > UNKNOWN_NS;
+            match holds {
+                Some(held) => out.push(Output::Scope {
+                    cgroup_id: candidate.cgroup_id,
+                    held,
+                }),
+                None if is_late => out.push(Output::Scope {
+                    cgroup_id: candidate.cgroup_id,
+                    held: false,
+                }),
+                None => self.candidates.push(candidate),
+            }
+        }
+    }
+}
