@@ -135,6 +135,7 @@ fn inside(entry: &mut Entry, dice: &mut Dice) {
             text(&mut line.constraint, dice);
             text(line.oom_memcg.get_or_insert_default(), dice);
         }
+        Entry::Cgroup(change) => text(&mut change.path, dice),
         Entry::ContainerFacts(facts) => {
             facts.boottime_ns = dice.number(facts.boottime_ns);
             text(&mut facts.id, dice);

@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use super::scope::ScopeArg;
 use crate::{
     probe::{attach::check_ring_bytes, plan::OomHook},
     provenance::{Config, redact::ArgvPolicy, rules::Rules},
@@ -154,6 +155,15 @@ impl ProbeArgs {
     }
 }
 
+/// Options about whose deaths are told.
+#[derive(Clone, Debug, Args)]
+pub(super) struct ScopeArgs {
+    /// Whose deaths: node; pod (the one that oomtrace runs in, as a sidecar does);
+    /// container:NAME, pod:[NAMESPACE/]NAME, unit:NAME or cgroup:PATH
+    #[arg(long, value_name = "SCOPE", default_value = "node", value_parser = ScopeArg::parse)]
+    pub(super) scope: ScopeArg,
+}
+
 /// Options about tracing.
 #[derive(Clone, Debug, Args)]
 pub(super) struct TraceArgs {
@@ -170,6 +180,8 @@ pub(super) struct TraceArgs {
 pub(super) struct RecordArgs {
     #[command(flatten)]
     pub(super) probe: ProbeArgs,
+    #[command(flatten)]
+    pub(super) scope: ScopeArgs,
     /// The file to write
     pub(super) file: PathBuf,
 }
@@ -178,6 +190,8 @@ pub(super) struct RecordArgs {
 pub(super) struct RunArgs {
     #[command(flatten)]
     pub(super) trace: TraceArgs,
+    #[command(flatten)]
+    pub(super) scope: ScopeArgs,
 }
 
 #[derive(Debug, Args)]
@@ -206,6 +220,8 @@ pub(super) struct DoctorArgs {
 pub(super) struct ReplayArgs {
     #[command(flatten)]
     pub(super) deaths: DeathArgs,
+    #[command(flatten)]
+    pub(super) scope: ScopeArgs,
     /// A file written by `oomtrace record`, or with `--record`
     pub(super) file: PathBuf,
 }

@@ -23,6 +23,7 @@ use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{
     args::{ProbeArgs, TraceArgs},
+    scope::{self, OwnPod, ScopeArg},
     shield::Shield,
 };
 use crate::{
@@ -35,10 +36,11 @@ use crate::{
     identity::{host, process},
     pipeline::{Lookups, Pipeline, PipelineError, Source},
     probe::{
-        attach::{Options, Probe, ScopeKind},
+        attach::{Options, Probe},
         kallsyms,
         kmsg::KernelLog,
         namer::Namer,
+        scope::ScopeMap,
     },
     provenance::{Config, rules::Rules},
     sinks::Sink,
@@ -77,6 +79,7 @@ pub(super) fn block_on(tracing: impl Future<Output = Result<ExitCode>>) -> Resul
 struct Node {
     log: Option<KernelLog>,
     namer: Option<Namer>,
+    scope: Option<ScopeMap>,
 }
 
 impl Lookups for Node {
@@ -108,7 +111,13 @@ impl Lookups for Node {
 
     fn ask_container(&mut self, _: Ask) {}
 
-    fn scope(&mut self, _: u64, _: bool) {}
+    fn scope(&mut self, cgroup_id: u64, held: bool) {
+        match &mut self.scope {
+            Some(map) if held => map.hold(cgroup_id),
+            Some(map) => map.release(cgroup_id),
+            None => {}
+        }
+    }
 }
 
 /// How far the second thread has come.
@@ -150,6 +159,7 @@ pub(super) struct Tracing<'a> {
     pub(super) config: Config,
     pub(super) rules: Rules,
     pub(super) record: Option<&'a Path>,
+    pub(super) scope: ScopeArg,
 }
 
 impl<'a> Tracing<'a> {
@@ -159,6 +169,7 @@ impl<'a> Tracing<'a> {
             config: args.deaths.config(),
             rules: args.deaths.rules()?,
             record: args.record.as_deref(),
+            scope: ScopeArg::Node,
         })
     }
 }
@@ -178,6 +189,7 @@ pub(super) struct Live {
     awake_until: Option<Instant>,
     progress: Arc<Progress>,
     worker: Option<JoinHandle<Result<(), PipelineError>>>,
+    own_pod: Option<OwnPod>,
 }
 
 /// Why [`Live::turn`] came back.
@@ -206,8 +218,9 @@ impl Live {
             ring_bytes: what.probe.ring_bytes,
             hook: what.probe.hook(),
             diagnostics,
-            scope: ScopeKind::Node,
+            scope: what.scope.kind(),
         })?;
+        let scoping = scope::set_up(&what.scope, &mut probe)?;
         let recorder = what.record.map(recording).transpose()?;
         let tick = host::now();
         let attached = Attached {
@@ -219,6 +232,7 @@ impl Live {
                 .iter()
                 .cloned()
                 .chain(shield.absent())
+                .chain(scoping.absent)
                 .collect(),
             symbols: probe.has_symbols(),
             ring_bytes: u64::from(what.probe.ring_bytes),
@@ -233,11 +247,13 @@ impl Live {
             Node {
                 log,
                 namer: probe.take_namer(),
+                scope: scoping.map,
             },
             what.config,
             what.rules,
             sinks,
         );
+        pipeline.set_scope(scoping.scope);
         if let Some(recorder) = recorder {
             pipeline.record_to(recorder);
         }
@@ -263,10 +279,27 @@ impl Live {
             awake_until: None,
             progress,
             worker: Some(worker),
+            own_pod: scoping.own_pod,
         };
         live.send(Entry::Session(host::session()));
+        for found in scoping.found {
+            live.send(Entry::Cgroup(found));
+        }
         live.send(Entry::Attached(attached));
         Ok(live)
+    }
+
+    /// How many other containers of our own pod have something that runs. `None`: the scope is
+    /// another.
+    pub(super) fn others_in_pod(&self) -> Option<usize> {
+        let others = self.own_pod.as_ref()?.others(self.probe.get_ref());
+        match others {
+            Ok(others) => Some(others),
+            Err(error) => {
+                log::error!("the pod's other containers cannot be counted: {error:#}");
+                None
+            }
+        }
     }
 
     /// The ticker that goes with [`Live::turn`].

@@ -9,6 +9,7 @@ mod output;
 mod record;
 mod replay;
 mod run;
+mod scope;
 mod shield;
 mod user;
 

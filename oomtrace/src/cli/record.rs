@@ -27,6 +27,7 @@ pub(super) fn run(
         config: Config::default(),
         rules: Rules::built_in()?,
         record: Some(&args.file),
+        scope: args.scope.scope.clone(),
     };
     let progress = Progress {
         file: args.file.clone(),

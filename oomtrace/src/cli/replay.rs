@@ -18,6 +18,7 @@ pub(super) fn run(args: &ReplayArgs) -> Result<ExitCode> {
     let file = File::open(&args.file).with_context(|| format!("{name} cannot be opened"))?;
     let reader = Reader::new(BufReader::new(file)).with_context(|| name.clone())?;
     let rules = args.deaths.rules()?;
+    let scope = args.scope.scope.recorded()?;
     let sinks = vec![output::stdout_sink(args.deaths.output)];
     let mut pipeline = Pipeline::new(
         Source::Recorded,
@@ -26,6 +27,7 @@ pub(super) fn run(args: &ReplayArgs) -> Result<ExitCode> {
         rules,
         sinks,
     );
+    pipeline.set_scope(scope);
     let mut last = Tick::default();
     for entry in reader {
         match entry {

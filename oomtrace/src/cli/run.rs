@@ -1,7 +1,10 @@
 //! `oomtrace run`: traces the node until it is told to end. `oomtrace record` does the same
 //! with other sinks.
 
-use std::{process::ExitCode, time::Instant};
+use std::{
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
 use tokio::signal::unix::{SignalKind, signal};
@@ -16,8 +19,15 @@ use crate::sinks::Sink;
 
 pub(super) fn run(args: &RunArgs, verbose: u8, started: Instant) -> Result<ExitCode> {
     let sinks = vec![output::stdout_sink(args.trace.deaths.output)];
-    until_told(Tracing::of(&args.trace)?, sinks, verbose, started)
+    let what = Tracing {
+        scope: args.scope.scope.clone(),
+        ..Tracing::of(&args.trace)?
+    };
+    until_told(what, sinks, verbose, started)
 }
+
+/// How often a sidecar that was asked to end looks whether the others are gone.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Traces until a signal says that it is enough.
 pub(super) fn until_told(
@@ -51,15 +61,33 @@ async fn trace(
     }
     let mut live = Live::start(what, &shield, verbose > 1, sinks, started)?;
     let mut ticker = Live::ticker();
+    let mut leaving: Option<Instant> = None;
     loop {
         tokio::select! {
             turn = live.turn(&mut ticker) => {
                 if turn? == Turn::Ended || output::reader_is_gone() {
                     break;
                 }
+                if let Some(looked) = leaving
+                    && looked.elapsed() >= LOOK
+                {
+                    if live.others_in_pod().is_none_or(|others| others == 0) {
+                        break;
+                    }
+                    leaving = Some(Instant::now());
+                }
             }
             _ = interrupt.recv() => break,
-            _ = terminate.recv() => break,
+            // A sidecar is asked to end together with those that it is there for.
+            _ = terminate.recv() => match live.others_in_pod() {
+                Some(others) if others > 0 && leaving.is_none() => {
+                    log::warn!(
+                        "asked to end, and staying until the pod's other containers ({others}) are gone; a second SIGTERM ends it at once"
+                    );
+                    leaving = Some(Instant::now());
+                }
+                _ => break,
+            },
             _ = quit.recv() => break,
             Some(()) = async { hangup.as_mut()?.recv().await } => break,
         }

@@ -96,7 +96,7 @@ pub struct ContainerUnknown {
 }
 
 /// A cgroup came, or the last process in it and below has gone.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CgroupChange {
     pub boottime_ns: u64,
     pub path: String,
@@ -106,8 +106,11 @@ pub struct CgroupChange {
 }
 
 /// See [`CgroupChange`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum CgroupChangeKind {
+    /// It was there when the tracer started.
+    Found,
     Made,
     Emptied,
 }

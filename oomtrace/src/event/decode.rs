@@ -124,6 +124,7 @@ impl Decoder {
             Entry::Tick(tick) => Event::Tick(*tick),
             Entry::ProcessState(state) => Event::ProcessState(state.clone()),
             Entry::OomLine(line) => Event::OomLine(line.clone()),
+            Entry::Cgroup(change) => Event::Cgroup(change.clone()),
             Entry::ContainerFacts(facts) => Event::ContainerFacts(facts.clone()),
             Entry::ContainerState(state) => Event::ContainerState(state.clone()),
             Entry::ContainerUnknown(unknown) => Event::ContainerUnknown(unknown.clone()),

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::container::{ContainerFacts, ContainerState, ContainerUnknown};
+use super::container::{CgroupChange, ContainerFacts, ContainerState, ContainerUnknown};
 
 /// What one tracer knows before its first event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,6 +115,8 @@ pub enum Entry {
     Tick(Tick),
     ProcessState(ProcessState),
     OomLine(OomLine),
+    /// Looked up; those that come and go later are the kernel's records.
+    Cgroup(CgroupChange),
     ContainerFacts(Box<ContainerFacts>),
     ContainerState(ContainerState),
     ContainerUnknown(ContainerUnknown),

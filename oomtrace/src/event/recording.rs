@@ -32,6 +32,7 @@ const OOM_LINE: u8 = 9;
 const CONTAINER_FACTS: u8 = 10;
 const CONTAINER_STATE: u8 = 11;
 const CONTAINER_UNKNOWN: u8 = 12;
+const CGROUP: u8 = 13;
 const END: u8 = 255;
 
 /// Why a recording cannot be read.
@@ -82,6 +83,7 @@ impl<W: Write> Writer<W> {
             }
             Entry::ProcessState(state) => self.json(PROCESS_STATE, state),
             Entry::OomLine(line) => self.json(OOM_LINE, line),
+            Entry::Cgroup(change) => self.json(CGROUP, change),
             Entry::ContainerFacts(facts) => self.json(CONTAINER_FACTS, facts),
             Entry::ContainerState(state) => self.json(CONTAINER_STATE, state),
             Entry::ContainerUnknown(unknown) => self.json(CONTAINER_UNKNOWN, unknown),
@@ -163,6 +165,7 @@ impl<R: Read> Reader<R> {
             TICK => Entry::Tick(self.json(&payload)?),
             PROCESS_STATE => Entry::ProcessState(self.json(&payload)?),
             OOM_LINE => Entry::OomLine(self.json(&payload)?),
+            CGROUP => Entry::Cgroup(self.json(&payload)?),
             CONTAINER_FACTS => Entry::ContainerFacts(self.json(&payload)?),
             CONTAINER_STATE => Entry::ContainerState(self.json(&payload)?),
             CONTAINER_UNKNOWN => Entry::ContainerUnknown(self.json(&payload)?),

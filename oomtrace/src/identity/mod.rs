@@ -1,6 +1,7 @@
 //! Look-ups that outlive an event: of the node that oomtrace runs on, and of processes in
 //! /proc.
 
+pub mod cgroupfs;
 pub mod host;
 pub mod place;
 pub mod process;

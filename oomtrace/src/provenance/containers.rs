@@ -110,6 +110,7 @@ impl Containers {
                 }
                 self.ask_facts(&own, change.boottime_ns)
             }
+            CgroupChangeKind::Found => self.ask_facts(&own, change.boottime_ns),
             CgroupChangeKind::Emptied => {
                 known.emptied_ns.get_or_insert(change.boottime_ns);
                 None

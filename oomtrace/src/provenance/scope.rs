@@ -78,7 +78,7 @@ impl Engine {
 
     /// Decides about a new cgroup, or keeps it in mind.
     pub(super) fn consider(&mut self, change: &CgroupChange, out: &mut Vec<Output>) {
-        if !matches!(self.scope, Scope::Target(_)) || change.kind != CgroupChangeKind::Made {
+        if !matches!(self.scope, Scope::Target(_)) || change.kind == CgroupChangeKind::Emptied {
             return;
         }
         self.candidates.push(Candidate {
