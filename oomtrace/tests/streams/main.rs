@@ -7,6 +7,7 @@
 //! | `verdicts` | the order in which the verdict's rows are tried |
 //! | `kernels_own` | what the kernel did by itself, with and without its symbols |
 //! | `actors` | who stands behind a sender |
+//! | `containers` | which container, pod and unit, and what their runtimes say |
 //! | `stops` | why a victim did not stop when it was asked to |
 //! | `oom` | whose limit it was |
 //! | `lifecycle` | from the SIGKILL to the last revision |
@@ -18,6 +19,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 mod actors;
+mod containers;
 mod decoding;
 mod kernels_own;
 mod lifecycle;
