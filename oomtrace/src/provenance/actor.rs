@@ -138,7 +138,7 @@ fn kind_of(role: Role) -> ActorKind {
         Role::ServiceManager => ActorKind::ServiceManager,
         Role::OomDaemon => ActorKind::OomDaemon,
         Role::SecurityAgent => ActorKind::SecurityAgent,
-        Role::Application => ActorKind::Application,
+        Role::Application | Role::Client => ActorKind::Application,
         Role::Tool | Role::Shell | Role::Session => ActorKind::Human,
     }
 }

@@ -121,7 +121,14 @@ impl Subject<'_> {
                 .as_deref()
                 .map(|exit| outcome(exit, Some(kill.boottime_ns), survived)),
             kernel_stack: kill.stack.as_ref().map(|stack| stack.to_vec()),
-            advice: words::advice(&verdict, &kill.victim, &kill.sender, page_bytes, self.rules),
+            advice: words::advice(
+                &verdict,
+                &at,
+                &kill.victim,
+                &kill.sender,
+                page_bytes,
+                self.rules,
+            ),
             evidence,
             runtime_says: self.runtime_says(&at, verdict.cause, case.exit.as_deref()),
             container: naming::container(&at.place, self.containers),
@@ -175,8 +182,14 @@ impl Subject<'_> {
         };
         let evidence = std::mem::take(&mut verdict.evidence);
         let mut summary = words::summary(&verdict, &at, &exit.victim, &exit.victim, page_bytes);
-        let mut advice =
-            words::advice(&verdict, &exit.victim, &exit.victim, page_bytes, self.rules);
+        let mut advice = words::advice(
+            &verdict,
+            &at,
+            &exit.victim,
+            &exit.victim,
+            page_bytes,
+            self.rules,
+        );
         if let Some(child) = child {
             let who = at.label(&exit.victim);
             summary = format!(

@@ -490,6 +490,7 @@ impl Engine {
                 .and_then(|killer| self.ended.id(&killer.event.sender.group))
                 .map(str::to_owned);
         }
+        self.related.link_client(&mut death, &self.rules);
         if let Some(killer) = case.killer() {
             let id = death
                 .container

@@ -69,6 +69,17 @@ pub(super) fn owner(path: &str, at: &Located<'_>) -> Owner {
     ("cgroup", None)
 }
 
+/// What a cgroup is called by people.
+#[must_use]
+pub(super) fn name(path: &str, at: &Located<'_>) -> String {
+    match owner(path, at) {
+        ("container", Some(name)) => format!("container {name}"),
+        ("pod", Some(name)) => format!("pod {name}"),
+        ("unit" | "slice", Some(name)) => name,
+        _ => path.to_owned(),
+    }
+}
+
 /// A limit of this size ("memory limit of 64.0 MiB"), with whose it is.
 #[must_use]
 pub(super) fn phrase(level: Option<&MemcgLevel>, at: &Located<'_>, size: &str) -> String {

@@ -2,12 +2,13 @@
 //! service manager ends the rest of the unit, a dead shim whose container its runtime cleans
 //! up.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use super::{
     claims,
     containers::Oom,
-    record::{ActorKind, Death, Evidence},
+    record::{ActorKind, Cause, Death, Evidence},
+    role::Role,
     rules::{Role as ActorRole, Rules},
 };
 use crate::event::{Process, Sigkill};
@@ -17,8 +18,11 @@ use crate::event::{Process, Sigkill};
 const UNIT_NS: u64 = 100 * 1_000_000_000;
 /// A runtime cleans up after a dead shim within this time.
 const SHIM_NS: u64 = 60 * 1_000_000_000;
+/// A client ends within this time of its container.
+const CLIENT_NS: u64 = 10 * 1_000_000_000;
 /// So many are remembered.
 const MOST: usize = 1024;
+const MOST_CONTAINERS: usize = 64;
 
 /// What was seen lately.
 #[derive(Debug, Default)]
@@ -28,6 +32,18 @@ pub(super) struct Related {
     /// The deaths of containers' shims, by what they were told was their container's id: its
     /// pod's sandbox, for some.
     shims: HashMap<String, Oom>,
+    /// Containers that ended with 137 lately, the latest last.
+    containers: VecDeque<Ended>,
+}
+
+/// A container that ended.
+#[derive(Debug)]
+struct Ended {
+    boottime_ns: u64,
+    death: String,
+    cause: Cause,
+    id: String,
+    name: Option<String>,
 }
 
 impl Related {
@@ -50,12 +66,79 @@ impl Related {
         if let (Some(unit), true) = (&death.unit, claims::is_oom(death.cause)) {
             self.ooms.insert(unit.name.clone(), oom());
         }
+        if let (Some(container), Some(Role::ContainerInit)) = (&death.container, death.victim.role)
+        {
+            self.containers.retain(|ended| ended.death != death.id);
+            self.containers.push_back(Ended {
+                boottime_ns: death.boottime_ns,
+                death: death.id.clone(),
+                cause: death.cause,
+                id: container.id.clone(),
+                name: container.name.clone(),
+            });
+            while self.containers.len() > MOST_CONTAINERS {
+                self.containers.pop_front();
+            }
+        }
         let row = rules.actor(death.victim.exe.as_deref(), death.victim.comm.as_deref());
         if row.is_some_and(|(row, _)| row.kind == ActorRole::Runtime)
             && let Some(id) = death.victim.argv.as_deref().and_then(told_id)
         {
             self.shims.insert(id.to_owned(), oom());
         }
+    }
+
+    /// A runtime's client that was run in the foreground ends with the status of its container:
+    /// links the two.
+    pub(super) fn link_client(&self, death: &mut Death, rules: &Rules) {
+        if death.cause != Cause::ExitCode || death.caused_by.is_some() {
+            return;
+        }
+        let row = rules.actor(death.victim.exe.as_deref(), death.victim.comm.as_deref());
+        let Some((row, _)) = row.filter(|(row, _)| row.kind == ActorRole::Client) else {
+            return;
+        };
+        let argv = death.victim.argv.as_deref().unwrap_or_default();
+        let is_named = |ended: &&Ended| {
+            let name = ended.name.as_deref();
+            argv.iter().any(|arg| {
+                Some(arg.as_str()) == name
+                    || name.is_some() && arg.strip_prefix("--name=") == name
+                    || arg.len() >= 12 && ended.id.starts_with(arg.as_str())
+            })
+        };
+        let lately = || {
+            self.containers.iter().rev().filter(|ended| {
+                death
+                    .boottime_ns
+                    .checked_sub(ended.boottime_ns)
+                    .is_some_and(|since_ns| since_ns < CLIENT_NS)
+            })
+        };
+        // One that is not named in the arguments has a name that nobody gave it.
+        let Some(ended) = lately().find(is_named).or_else(|| lately().next()) else {
+            return;
+        };
+        let client = row.name.as_deref().unwrap_or("the client");
+        let name = ended.name.as_deref().unwrap_or(&ended.id);
+        let inferred = if is_named(&ended) {
+            ""
+        } else {
+            " (concluded from the time alone)"
+        };
+        death.evidence.push(Evidence {
+            code: "client_of_container",
+            text: format!(
+                "{client}'s client ends with the status of the container that it ran in the foreground: {name}, death {}{inferred}",
+                ended.death
+            ),
+            source: "sched_process_exit",
+        });
+        death.summary.push_str(&format!(
+            ", to pass on that of container {name} ({})",
+            ended.cause.name()
+        ));
+        death.caused_by = Some(ended.death.clone());
     }
 
     /// Links a death to the one that led to it.

@@ -26,6 +26,8 @@ pub enum RulesError {
 pub enum Role {
     Application,
     Runtime,
+    /// What asks a runtime's daemon, and does nothing itself.
+    Client,
     ServiceManager,
     OomDaemon,
     SecurityAgent,

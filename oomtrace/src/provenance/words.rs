@@ -265,6 +265,7 @@ pub(super) fn grace_shorter(grace_ns: u64, configured_ms: u64, facts: &Container
 #[must_use]
 pub(super) fn advice(
     verdict: &Verdict<'_>,
+    at: &Located<'_>,
     victim: &Process,
     sender: &Process,
     page_bytes: u64,
@@ -317,7 +318,9 @@ pub(super) fn advice(
         "actor" => Some(actor_label(verdict, sender)),
         "limit" => Some(size(limit.and_then(|level| level.max_pages))),
         "usage" => Some(size(limit.and_then(|level| level.usage_pages))),
-        "cgroup" => limit.and_then(|level| level.path.clone()),
+        "cgroup" => limit
+            .and_then(|level| level.path.as_deref())
+            .map(|path| levels::name(path, at)),
         "signal" => verdict
             .stop
             .map(|stop| signal_names::name(stop.request.signal)),
