@@ -12,7 +12,7 @@ use crate::{
     identity::{
         cgroupfs, host,
         place::Place,
-        target::{Target, is_within},
+        target::{Naming, Target, is_within},
     },
     probe::{
         attach::{Probe, ScopeKind},
@@ -182,7 +182,7 @@ fn of_target(target: &Target, probe: &Probe, scoping: &mut Scoping) -> Result<()
     let boottime_ns = host::now().boottime_ns;
     let visited = cgroupfs::walk(Path::new("/sys/fs/cgroup"), &mut |path, cgroup_id| {
         let place = Place::of(path);
-        if target.holds(&[path], &place, &|_| None) != Some(false) {
+        if target.holds(&[path], &place, &|_| Naming::Open) != Some(false) {
             found.push(CgroupChange {
                 boottime_ns,
                 path: path.to_owned(),

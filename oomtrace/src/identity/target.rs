@@ -114,8 +114,18 @@ impl Target {
     }
 }
 
-/// What is known of a container by its id: the outer `None` for one that is still asked for.
-pub type Names<'a> = dyn Fn(&str) -> Option<Option<&'a ContainerFacts>> + 'a;
+/// What is known of a container.
+#[derive(Clone, Copy, Debug)]
+pub enum Naming<'a> {
+    Known(&'a ContainerFacts),
+    /// Nobody knows it.
+    Unknown,
+    /// It is still asked for.
+    Open,
+}
+
+/// What is known of containers, by their ids.
+pub type Names<'a> = dyn Fn(&str) -> Naming<'a> + 'a;
 
 fn cgroup(path: &str) -> Result<Target, TargetError> {
     if !path.starts_with('/') {
@@ -151,11 +161,12 @@ fn of_container(name: &str, place: &Place, names: &Names<'_>) -> Option<bool> {
     for container in &place.containers {
         let by_id = name.len() >= ID_DIGITS && container.id.starts_with(name);
         let of_name = match names(&container.id) {
-            None => {
+            Naming::Known(facts) => facts.name.as_deref() == Some(name),
+            Naming::Unknown => false,
+            Naming::Open => {
                 is_open = true;
                 false
             }
-            Some(facts) => facts.is_some_and(|facts| facts.name.as_deref() == Some(name)),
         };
         if by_id || of_name || container.id == name {
             return Some(true);
@@ -171,26 +182,25 @@ fn of_pod(namespace: Option<&str>, name: &str, place: &Place, names: &Names<'_>)
     let mut is_open = false;
     for container in &place.containers {
         match names(&container.id) {
-            None => is_open = true,
-            Some(facts) => {
-                let is_it = facts.is_some_and(|facts| {
-                    facts.pod.as_deref() == Some(name)
-                        && namespace
-                            .is_none_or(|namespace| facts.namespace.as_deref() == Some(namespace))
-                });
-                if is_it {
+            Naming::Known(facts) => {
+                let in_namespace =
+                    namespace.is_none_or(|namespace| facts.namespace.as_deref() == Some(namespace));
+                if in_namespace && facts.pod.as_deref() == Some(name) {
                     return Some(true);
                 }
             }
+            Naming::Unknown => {}
+            Naming::Open => is_open = true,
         }
     }
     (!is_open).then_some(false)
 }
 
 fn of_unit(name: &str, place: &Place) -> bool {
-    place.unit.as_ref().is_some_and(|unit| {
-        unit.name == name || name.ends_with(".slice") && unit.slice.as_deref() == Some(name)
-    })
+    place
+        .unit
+        .as_ref()
+        .is_some_and(|unit| unit.name == name || unit.slice.as_deref() == Some(name))
 }
 
 #[cfg(test)]
@@ -199,9 +209,9 @@ mod tests {
 
     const WEB: &str = "/docker/0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
-    fn holds(target: &str, path: &str, facts: Option<Option<&ContainerFacts>>) -> Option<bool> {
+    fn holds(target: &str, path: &str, naming: Naming<'_>) -> Option<bool> {
         let target = Target::parse(target).unwrap();
-        target.holds(&[path], &Place::of(path), &move |_| facts)
+        target.holds(&[path], &Place::of(path), &move |_| naming)
     }
 
     #[test]
@@ -230,26 +240,29 @@ mod tests {
             namespace: Some("shop".to_owned()),
             ..ContainerFacts::default()
         };
-        let known = Some(Some(&facts));
+        let known = Naming::Known(&facts);
         assert_eq!(holds("container:web", WEB, known), Some(true));
         assert_eq!(holds("web", WEB, known), Some(true));
         assert_eq!(holds("pod:shop/web-1", WEB, known), Some(true));
         assert_eq!(holds("pod:other/web-1", WEB, known), Some(false));
         assert_eq!(holds("container:db", WEB, known), Some(false));
-        assert_eq!(holds("container:0123", WEB, None), Some(true));
-        assert_eq!(holds("container:web", WEB, None), None);
-        assert_eq!(holds("container:web", WEB, Some(None)), Some(false));
-        assert_eq!(holds("container:web", "/user.slice", None), Some(false));
+        assert_eq!(holds("container:0123", WEB, Naming::Open), Some(true));
+        assert_eq!(holds("container:web", WEB, Naming::Open), None);
+        assert_eq!(holds("container:web", WEB, Naming::Unknown), Some(false));
+        assert_eq!(
+            holds("container:web", "/user.slice", Naming::Open),
+            Some(false)
+        );
     }
 
     #[test]
     fn units_and_cgroups_are_known_by_the_path() {
         let unit = "/system.slice/ssh.service/sub";
-        assert_eq!(holds("unit:ssh", unit, None), Some(true));
-        assert_eq!(holds("ssh", unit, None), Some(true));
-        assert_eq!(holds("unit:sshd", unit, None), Some(false));
-        assert_eq!(holds("/system.slice", unit, None), Some(true));
-        assert_eq!(holds("/system", unit, None), Some(false));
-        assert_eq!(holds("/", unit, None), Some(true));
+        assert_eq!(holds("unit:ssh", unit, Naming::Open), Some(true));
+        assert_eq!(holds("ssh", unit, Naming::Open), Some(true));
+        assert_eq!(holds("unit:sshd", unit, Naming::Open), Some(false));
+        assert_eq!(holds("/system.slice", unit, Naming::Open), Some(true));
+        assert_eq!(holds("/system", unit, Naming::Open), Some(false));
+        assert_eq!(holds("/", unit, Naming::Open), Some(true));
     }
 }

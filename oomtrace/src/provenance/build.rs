@@ -78,7 +78,7 @@ impl Subject<'_> {
         let mut evidence = verdict.evidence.clone();
         words::sender_evidence(&verdict, &kill.sender, &mut evidence);
         findings::case_evidence(case, killer, &mut evidence);
-        let configured_ms = self.grace_evidence(&verdict, &at, &mut evidence);
+        let configured_ms = Self::grace_evidence(&verdict, &at, &mut evidence);
         let limit = verdict.oom.as_ref().and_then(|oom| oom.limit.as_ref());
         if let Some(text) = levels::same_as_container(limit, &kill.victim.memcg, &at, page_bytes) {
             evidence.push(Evidence {
@@ -291,7 +291,6 @@ impl Subject<'_> {
 
     /// How long a stop should have waited, as configured; and evidence where it did not.
     fn grace_evidence(
-        &self,
         verdict: &Verdict<'_>,
         at: &Located<'_>,
         evidence: &mut Vec<Evidence>,

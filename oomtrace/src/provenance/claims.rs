@@ -85,8 +85,7 @@ fn of_init(
 fn of_child(end: &ContainerState) -> Opinion {
     let runtime = &end.runtime;
     match (end.oom_killed, end.exit_code) {
-        (Some(true), Some(137)) => None,
-        (Some(true), code) => Some((
+        (Some(true), code) if code != Some(137) => Some((
             false,
             format!(
                 "not the container was killed but this process in it: the container's process 1 ended by itself later{}",
@@ -97,6 +96,6 @@ fn of_child(end: &ContainerState) -> Opinion {
             false,
             format!("a process in the container was OOM-killed, and {runtime} did not notice"),
         )),
-        (None, _) => None,
+        _ => None,
     }
 }

@@ -240,7 +240,7 @@ impl Engine {
             *late.written == *death
         };
         if late.is_held || !is_same {
-            late.written = death.clone();
+            late.written.clone_from(&death);
             late.is_held = !self.emit_death(death, out);
             if !late.is_held {
                 late.case.revisions += 1;

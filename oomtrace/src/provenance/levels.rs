@@ -54,7 +54,7 @@ pub(super) fn owner(path: &str, at: &Located<'_>) -> Owner {
             return ("in_unit", Some(unit.name.clone()));
         }
     }
-    if last.ends_with(".slice") {
+    if last.strip_suffix(".slice").is_some() {
         return ("slice", Some(last.to_owned()));
     }
     if at.place.pod.is_some()

@@ -9,7 +9,7 @@ use crate::{
     },
     identity::{
         place::Place,
-        target::{Target, is_within},
+        target::{Naming, Target, is_within},
     },
 };
 
@@ -31,10 +31,13 @@ impl Scope {
             Self::Node => Some(true),
             Self::Below(outer) => Some(paths.iter().any(|path| is_within(path, outer))),
             Self::Target(target) => target.holds(paths, place, &|id| {
-                let known = containers.get(id)?;
+                let Some(known) = containers.get(id) else {
+                    return Naming::Open;
+                };
                 match &known.facts {
-                    Some(facts) if facts.name.is_some() || facts.is_final => Some(Some(facts)),
-                    _ => known.is_unknown.then_some(None),
+                    Some(facts) if facts.name.is_some() || facts.is_final => Naming::Known(facts),
+                    _ if known.is_unknown => Naming::Unknown,
+                    _ => Naming::Open,
                 }
             }),
         }
