@@ -1,0 +1,118 @@
+//! The OCI bundle's `config.json`, and what runtimes write into its annotations. Docker
+//! writes none.
+
+use std::{collections::BTreeMap, path::Path};
+
+use serde::Deserialize;
+
+use super::{FilesError, folder::Folder, kubernetes, text};
+use crate::event::container::{ContainerFacts, ContainerKind};
+
+#[derive(Deserialize)]
+struct Config {
+    annotations: Option<BTreeMap<String, String>>,
+}
+
+/// What the bundle in this folder tells; `None`: there is none.
+pub(super) fn facts(
+    bundle: &Folder,
+    path: impl AsRef<Path>,
+) -> Result<Option<ContainerFacts>, FilesError> {
+    let Some(config) = text::json::<Config>(bundle, path)? else {
+        return Ok(None);
+    };
+    let annotations = config.annotations.unwrap_or_default();
+    let mut facts = ContainerFacts::default();
+    if annotations.contains_key("io.kubernetes.cri.container-type") {
+        containerds(&mut facts, &annotations);
+    } else if annotations
+        .get("io.container.manager")
+        .is_some_and(|manager| manager == "libpod")
+    {
+        podmans(&mut facts, &annotations);
+    } else if annotations.contains_key("io.kubernetes.cri-o.ContainerType") {
+        // Podman has it too, in its own pods.
+        crios(&mut facts, &annotations);
+    } else {
+        facts.sources = vec!["the OCI bundle".to_owned()];
+        nerdctls(&mut facts, &annotations);
+    }
+    Ok(Some(facts))
+}
+
+fn kind(of: Option<&String>) -> ContainerKind {
+    if of.is_some_and(|kind| kind == "sandbox") {
+        ContainerKind::Sandbox
+    } else {
+        ContainerKind::Container
+    }
+}
+
+/// pkg/cri/annotations of containerd. Labels and the pod's own annotations are not there.
+fn containerds(facts: &mut ContainerFacts, annotations: &BTreeMap<String, String>) {
+    const PREFIX: &str = "io.kubernetes.cri.";
+    let value = |key: &str| text::of(annotations, &format!("{PREFIX}{key}"));
+    facts.runtime = Some("containerd".to_owned());
+    facts.kind = kind(annotations.get("io.kubernetes.cri.container-type"));
+    facts.name = value("container-name");
+    facts.image = value("image-name");
+    facts.pod = value("sandbox-name");
+    facts.namespace = value("sandbox-namespace");
+    facts.pod_uid = value("sandbox-uid");
+    facts.sandbox_id = value("sandbox-id");
+    facts.sources = vec!["the OCI bundle's CRI annotations".to_owned()];
+}
+
+/// pkg/annotations of CRI-O: labels and annotations are there as JSON.
+fn crios(facts: &mut ContainerFacts, annotations: &BTreeMap<String, String>) {
+    const PREFIX: &str = "io.kubernetes.cri-o.";
+    let value = |key: &str| text::of(annotations, &format!("{PREFIX}{key}"));
+    let map = |key: &str| -> BTreeMap<String, String> {
+        annotations
+            .get(&format!("{PREFIX}{key}"))
+            .and_then(|json| serde_json::from_str(json).ok())
+            .unwrap_or_default()
+    };
+    facts.runtime = Some("cri-o".to_owned());
+    facts.kind = kind(annotations.get("io.kubernetes.cri-o.ContainerType"));
+    facts.image = value("ImageName").or_else(|| value("Image"));
+    facts.sandbox_id = value("SandboxID");
+    facts.namespace = value("Namespace");
+    let labels = map("Labels");
+    // Some versions have them among the annotations themselves too.
+    kubernetes::labels(facts, annotations);
+    kubernetes::labels(facts, &labels);
+    kubernetes::annotations(facts, annotations, "");
+    kubernetes::annotations(facts, &map("Annotations"), "");
+    if facts.kind == ContainerKind::Sandbox {
+        // The sandbox says `POD`.
+        facts.name = None;
+        facts.pod = facts.pod.take().or_else(|| value("KubeName"));
+        facts.sandbox_id = facts.sandbox_id.take().or_else(|| value("ContainerID"));
+    }
+    facts.labels = text::labels(labels);
+    facts.stop_signal = stop_signal(annotations);
+    facts.sources = vec!["the OCI bundle's CRI-O annotations".to_owned()];
+    facts.is_final = true;
+}
+
+/// Names, labels and the stop timeout are not there.
+fn podmans(facts: &mut ContainerFacts, annotations: &BTreeMap<String, String>) {
+    facts.runtime = Some("podman".to_owned());
+    facts.kind = kind(annotations.get("io.kubernetes.cri-o.ContainerType"));
+    facts.stop_signal = stop_signal(annotations);
+    facts.sandbox_id = text::of(annotations, "io.kubernetes.cri-o.SandboxID");
+    facts.sources = vec!["the OCI bundle's Podman annotations".to_owned()];
+}
+
+/// pkg/labels of nerdctl, which writes its labels as annotations.
+fn nerdctls(facts: &mut ContainerFacts, annotations: &BTreeMap<String, String>) {
+    facts.name = text::of(annotations, "nerdctl/name");
+    facts.image = text::of(annotations, "nerdctl/image-ref");
+    facts.stop_signal = stop_signal(annotations);
+}
+
+/// Podman writes a number.
+fn stop_signal(annotations: &BTreeMap<String, String>) -> Option<String> {
+    text::of(annotations, "org.opencontainers.image.stopSignal")
+}

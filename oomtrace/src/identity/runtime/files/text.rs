@@ -1,0 +1,48 @@
+//! Text of others, cut to a sane length. Its characters stay as they are: who writes them
+//! out escapes them.
+
+use std::{collections::BTreeMap, path::Path};
+
+use serde::de::DeserializeOwned;
+
+use super::{FilesError, folder::Folder};
+
+const MAX_TEXT_BYTES: usize = 1024;
+const MAX_LABELS: usize = 64;
+
+/// A name or the like; `None` for an empty one.
+pub(super) fn text(mut text: String) -> Option<String> {
+    if text.len() > MAX_TEXT_BYTES {
+        text.truncate(text.floor_char_boundary(MAX_TEXT_BYTES));
+    }
+    (!text.is_empty()).then_some(text)
+}
+
+/// The same of a value in a map.
+pub(super) fn of(map: &BTreeMap<String, String>, key: &str) -> Option<String> {
+    map.get(key).cloned().and_then(text)
+}
+
+pub(super) fn labels(all: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    all.into_iter()
+        .filter_map(|(key, value)| Some((text(key)?, text(value).unwrap_or_default())))
+        .take(MAX_LABELS)
+        .collect()
+}
+
+/// A file of JSON; `None`: not there.
+pub(super) fn json<T: DeserializeOwned>(
+    folder: &Folder,
+    path: impl AsRef<Path>,
+) -> Result<Option<T>, FilesError> {
+    let path = path.as_ref();
+    let Some(bytes) = folder.read(path)? else {
+        return Ok(None);
+    };
+    serde_json::from_slice(&bytes)
+        .map(Some)
+        .map_err(|error| FilesError::Unusable {
+            path: folder.path().join(path),
+            why: error.to_string(),
+        })
+}
