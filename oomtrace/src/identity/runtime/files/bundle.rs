@@ -18,7 +18,7 @@ pub(super) fn facts(
     bundle: &Folder,
     path: impl AsRef<Path>,
 ) -> Result<Option<ContainerFacts>, FilesError> {
-    let Some(config) = text::json::<Config>(bundle, path)? else {
+    let Some(config) = text::object::<Config>(bundle, path)? else {
         return Ok(None);
     };
     let annotations = config.annotations.unwrap_or_default();
@@ -38,6 +38,13 @@ pub(super) fn facts(
         nerdctls(&mut facts, &annotations);
     }
     Ok(Some(facts))
+}
+
+/// Of a container of CRI-O's; JSON in an annotation.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Metadata {
+    name: String,
 }
 
 fn kind(of: Option<&String>) -> ContainerKind {
@@ -84,11 +91,27 @@ fn crios(facts: &mut ContainerFacts, annotations: &BTreeMap<String, String>) {
     kubernetes::labels(facts, &labels);
     kubernetes::annotations(facts, annotations, "");
     kubernetes::annotations(facts, &map("Annotations"), "");
-    if facts.kind == ContainerKind::Sandbox {
+    // Without a kubelet there are no such labels.
+    let metadata: Metadata = annotations
+        .get("io.kubernetes.cri-o.Metadata")
+        .and_then(|json| serde_json::from_str(json).ok())
+        .unwrap_or_default();
+    let sandbox = value("SandboxName").unwrap_or_default();
+    let sandbox: Vec<&str> = sandbox.split('_').collect();
+    if let ["k8s", pod, namespace, uid, _] = sandbox[..] {
+        let fill = |into: &mut Option<String>, from: &str| {
+            into.get_or_insert_with(|| from.to_owned());
+        };
+        fill(&mut facts.pod, pod);
+        fill(&mut facts.namespace, namespace);
+        fill(&mut facts.pod_uid, uid);
+    }
+    match facts.kind {
+        ContainerKind::Container => {
+            facts.name = facts.name.take().or_else(|| text::text(metadata.name));
+        }
         // The sandbox says `POD`.
-        facts.name = None;
-        facts.pod = facts.pod.take().or_else(|| value("KubeName"));
-        facts.sandbox_id = facts.sandbox_id.take().or_else(|| value("ContainerID"));
+        ContainerKind::Sandbox => facts.name = None,
     }
     facts.labels = text::labels(labels);
     facts.stop_signal = stop_signal(annotations);

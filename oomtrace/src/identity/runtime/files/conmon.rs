@@ -63,7 +63,7 @@ fn list(
         return Ok(());
     }
     for list in LISTS {
-        let all: Vec<Listed> = text::json(containers, list)?.unwrap_or_default();
+        let all: Vec<Listed> = text::list(containers, list)?.unwrap_or_default();
         let Some(listed) = all.into_iter().find(|listed| listed.id == subject.id) else {
             continue;
         };

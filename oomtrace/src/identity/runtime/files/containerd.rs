@@ -64,7 +64,7 @@ pub(super) fn facts(
             facts.name = text::text(subject.id.to_owned());
         }
         facts.init_pid = init_pid(&bundle);
-        let options: Option<Options> = text::json(&bundle, "options.json").unwrap_or_default();
+        let options: Option<Options> = text::object(&bundle, "options.json").unwrap_or_default();
         let states = options
             .map(|options| options.root)
             .filter(|states| !states.is_empty());
@@ -97,7 +97,7 @@ pub(super) fn end(tasks: &Tasks, subject: &Subject, since_ns: u64) -> Result<End
             .join("containers")
             .join(subject.id)
             .join("status");
-        let Some(status) = text::json::<Status>(&store, path)? else {
+        let Some(status) = text::object::<Status>(&store, path)? else {
             continue;
         };
         if status.pid != 0 || status.finished_at <= 0 {

@@ -49,14 +49,14 @@ struct Settings {
 /// The folder of data that a file of Docker's settings names.
 pub(super) fn data_root(settings: &At) -> Option<String> {
     let folder = settings.other(settings.path.parent()?)?;
-    let settings: Settings = text::json(&folder, settings.path.file_name()?).ok()??;
+    let settings: Settings = text::object(&folder, settings.path.file_name()?).ok()??;
     settings.data_root
 }
 
 fn container(at: &At, id: &str) -> Result<Option<Container>, FilesError> {
     let containers = at.other(&at.path.join("containers"));
     containers.map_or(Ok(None), |containers| {
-        text::json(&containers, Path::new(id).join("config.v2.json"))
+        text::object(&containers, Path::new(id).join("config.v2.json"))
     })
 }
 

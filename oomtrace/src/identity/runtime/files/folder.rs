@@ -137,6 +137,11 @@ impl Folder {
         })
     }
 
+    /// Where a symbolic link within points to, unfollowed.
+    pub(super) fn link(&self, name: &str) -> Option<PathBuf> {
+        std::fs::read_link(self.by_fd().join(name)).ok()
+    }
+
     /// The names within, in no order. Those that are no text are left out.
     pub(super) fn names(&self) -> Vec<String> {
         let Ok(entries) = std::fs::read_dir(self.by_fd()) else {

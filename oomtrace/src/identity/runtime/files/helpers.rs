@@ -80,11 +80,8 @@ impl At {
 
     /// For when the process is gone.
     fn without_process(self) -> Option<Self> {
-        Some(Self {
-            root: self.spare?,
-            spare: None,
-            ..self
-        })
+        let root = self.spare.clone()?;
+        Some(Self { root, ..self })
     }
 }
 
@@ -253,8 +250,9 @@ impl Helpers {
     fn shim(&mut self, process: &Process) -> Option<()> {
         let bundle = process.link("cwd")?;
         let state = process.at(tasks_of(&bundle)?.to_owned());
-        let store = process
-            .link("cwd/work")
+        let store = state
+            .other(&bundle)
+            .and_then(|bundle| bundle.link("work"))
             .and_then(|work| Some(tasks_of(&work)?.parent()?.to_owned()));
         let tasks = Tasks { state, store };
         let known = self

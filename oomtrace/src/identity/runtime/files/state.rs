@@ -19,7 +19,7 @@ const FILES: &[&str] = &["state.json", "status"];
 /// Of the container whose state is in this folder.
 pub(super) fn init_pid(folder: &Folder) -> Result<Option<u32>, FilesError> {
     for file in FILES {
-        if let Some(state) = text::json::<State>(folder, file)? {
+        if let Some(state) = text::object::<State>(folder, file)? {
             return Ok((state.init_process_pid > 0).then_some(state.init_process_pid));
         }
     }

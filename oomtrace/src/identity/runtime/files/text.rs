@@ -30,19 +30,41 @@ pub(super) fn labels(all: BTreeMap<String, String>) -> BTreeMap<String, String> 
         .collect()
 }
 
-/// A file of JSON; `None`: not there.
-pub(super) fn json<T: DeserializeOwned>(
+/// A file of JSON, an object at the top; `None`: not there.
+pub(super) fn object<T: DeserializeOwned>(
     folder: &Folder,
     path: impl AsRef<Path>,
 ) -> Result<Option<T>, FilesError> {
-    let path = path.as_ref();
+    json(folder, path.as_ref(), b'{')
+}
+
+/// The same with a list at the top.
+pub(super) fn list<T: DeserializeOwned>(
+    folder: &Folder,
+    path: impl AsRef<Path>,
+) -> Result<Option<Vec<T>>, FilesError> {
+    json(folder, path.as_ref(), b'[')
+}
+
+fn json<T: DeserializeOwned>(
+    folder: &Folder,
+    path: &Path,
+    first: u8,
+) -> Result<Option<T>, FilesError> {
     let Some(bytes) = folder.read(path)? else {
         return Ok(None);
     };
+    let unusable = |why: String| FilesError::Unusable {
+        path: folder.path().join(path),
+        why,
+    };
+    // serde takes a list for an object whose fields all have defaults.
+    if bytes.trim_ascii_start().first() != Some(&first) {
+        return Err(unusable(
+            "not JSON of the form that it should have".to_owned(),
+        ));
+    }
     serde_json::from_slice(&bytes)
         .map(Some)
-        .map_err(|error| FilesError::Unusable {
-            path: folder.path().join(path),
-            why: error.to_string(),
-        })
+        .map_err(|error| unusable(error.to_string()))
 }
