@@ -101,43 +101,56 @@ pub(super) fn watched(
     Ok(Some(facts))
 }
 
-/// How a container ended, as conmon left it.
+/// How a container ended, as its conmon left it.
 pub(super) fn end(conmon: &Conmon, subject: &Subject, since_ns: u64) -> Result<End, FilesError> {
     let folder = |path: &PathBuf| conmon.at.other(path);
-    let persist = conmon.persist.as_ref().and_then(folder);
-    let exits = conmon.exits.as_ref().and_then(folder);
-    let bundle = conmon.at.folder();
-    let oom_left = [persist.as_ref(), bundle.as_ref()]
-        .into_iter()
-        .flatten()
-        .any(|folder| is_new(folder, Path::new("oom"), since_ns));
-    let places = [
-        (persist, PathBuf::from("exit")),
-        (exits, PathBuf::from(subject.id)),
-    ];
-    let runtime = subject.runtime().unwrap_or("podman");
-    for (folder, name) in places {
-        if let Some(folder) = folder
-            && let Some(state) = left(&folder, &name, oom_left, runtime, since_ns)?
-        {
-            return Ok(End::Ended(state));
-        }
-    }
-    Ok(End::Unknown)
+    let ends = Ends {
+        persist: conmon.persist.as_ref().and_then(folder),
+        exits: conmon.exits.as_ref().and_then(folder),
+        bundle: conmon.at.folder(),
+    };
+    ends.read(subject, subject.runtime().unwrap_or("podman"), since_ns)
 }
 
-/// The same in one of the usual folders of exits.
-pub(super) fn exit_file(
-    exits: &At,
+/// The same without knowing the conmon, in one of the usual places.
+pub(super) fn usual_end(
+    at: &At,
     runtime: &str,
     subject: &Subject,
     since_ns: u64,
 ) -> Result<End, FilesError> {
-    let Some(folder) = exits.folder() else {
-        return Ok(End::Unknown);
+    let below = |path: PathBuf| at.other(&at.path.join(path));
+    let ends = Ends {
+        persist: below(Path::new("persist").join(subject.id)),
+        exits: below(PathBuf::from("exits")),
+        bundle: None,
     };
-    let state = left(&folder, Path::new(subject.id), false, runtime, since_ns)?;
-    Ok(state.map_or(End::Unknown, End::Ended))
+    ends.read(subject, runtime, since_ns)
+}
+
+/// The folders that conmon writes to when a container ends.
+struct Ends {
+    persist: Option<Folder>,
+    exits: Option<Folder>,
+    bundle: Option<Folder>,
+}
+
+impl Ends {
+    fn read(&self, subject: &Subject, runtime: &str, since_ns: u64) -> Result<End, FilesError> {
+        let oom_left = [&self.persist, &self.bundle]
+            .into_iter()
+            .flatten()
+            .any(|folder| is_new(folder, Path::new("oom"), since_ns));
+        let files = [(&self.persist, "exit"), (&self.exits, subject.id)];
+        for (folder, name) in files {
+            if let Some(folder) = folder
+                && let Some(state) = left(folder, Path::new(name), oom_left, runtime, since_ns)?
+            {
+                return Ok(End::Ended(state));
+            }
+        }
+        Ok(End::Unknown)
+    }
 }
 
 fn is_new(folder: &Folder, name: &Path, since_ns: u64) -> bool {

@@ -13,6 +13,7 @@ mod conmon;
 mod containerd;
 mod docker;
 mod folder;
+mod gather;
 mod helpers;
 mod kubernetes;
 mod roots;
@@ -30,8 +31,11 @@ use std::{
 
 use thiserror::Error;
 
-use self::helpers::{At, Helpers, Tasks, Teller};
 pub use self::roots::Roots;
+use self::{
+    gather::Gathered,
+    helpers::{At, Helpers, Tasks, Teller},
+};
 use crate::{
     event::container::{Ask, ContainerFacts, ContainerKind, ContainerState},
     identity::place::Place,
@@ -314,12 +318,16 @@ impl Files {
                     .find_map(|conmon| ask(conmon::end(conmon, subject, since_ns)))
             })
             .or_else(|| {
-                roots::EXITS
+                roots::ENDS
                     .iter()
                     .filter(|(_, runtime)| subject.runtime() == Some(*runtime))
                     .find_map(|(path, runtime)| {
-                        let exits = self.at(path);
-                        ask(conmon::exit_file(&exits, runtime, subject, since_ns))
+                        ask(conmon::usual_end(
+                            &self.at(path),
+                            runtime,
+                            subject,
+                            since_ns,
+                        ))
                     })
             });
         match (ended, error) {
@@ -341,66 +349,4 @@ fn watchers<'a>(
         .into_iter()
         .flatten()
         .filter(|conmon| conmon.at.teller.may_tell(subject))
-}
-
-/// What several sources say, put together: the first that knows a thing is believed.
-#[derive(Default)]
-struct Gathered {
-    facts: Option<ContainerFacts>,
-    error: Option<FilesError>,
-}
-
-impl Gathered {
-    fn add(&mut self, source: Result<Option<ContainerFacts>, FilesError>) {
-        match source {
-            Ok(None) => {}
-            Ok(Some(more)) => match &mut self.facts {
-                None => self.facts = Some(more),
-                Some(facts) => merge(facts, more),
-            },
-            Err(error) => {
-                self.error.get_or_insert(error);
-            }
-        }
-    }
-
-    fn result(self) -> Result<Option<ContainerFacts>, FilesError> {
-        match (self.facts, self.error) {
-            (Some(facts), _) => Ok(Some(facts)),
-            (None, Some(error)) => Err(error),
-            (None, None) => Ok(None),
-        }
-    }
-}
-
-fn merge(facts: &mut ContainerFacts, more: ContainerFacts) {
-    fn fill<T>(into: &mut Option<T>, from: Option<T>) {
-        if into.is_none() {
-            *into = from;
-        }
-    }
-    fill(&mut facts.runtime, more.runtime);
-    fill(&mut facts.name, more.name);
-    fill(&mut facts.image, more.image);
-    fill(&mut facts.pod, more.pod);
-    fill(&mut facts.namespace, more.namespace);
-    fill(&mut facts.pod_uid, more.pod_uid);
-    fill(&mut facts.sandbox_id, more.sandbox_id);
-    fill(&mut facts.init_pid, more.init_pid);
-    fill(&mut facts.stop_grace_ms, more.stop_grace_ms);
-    fill(&mut facts.stop_signal, more.stop_signal);
-    if more.kind == ContainerKind::Sandbox {
-        facts.kind = more.kind;
-    }
-    if facts.labels.is_empty() {
-        facts.labels = more.labels;
-    }
-    facts.pre_stop |= more.pre_stop;
-    facts.can_tell_end |= more.can_tell_end;
-    facts.is_final |= more.is_final;
-    for source in more.sources {
-        if !facts.sources.contains(&source) {
-            facts.sources.push(source);
-        }
-    }
 }

@@ -81,11 +81,12 @@ pub(super) const CONTAINERD: &[(&str, &str)] = &[
 /// The storage that Podman and CRI-O share, and where it keeps what is gone with a reboot.
 pub(super) const STORAGES: &[&str] = &["/var/lib/containers/storage", "/run/containers/storage"];
 
-/// Where conmon leaves how a container ended: Podman's and CRI-O's.
-pub(super) const EXITS: &[(&str, &str)] = &[
-    ("/run/libpod/exits", "podman"),
-    ("/run/crio/exits", "cri-o"),
-    ("/var/run/crio/exits", "cri-o"),
+/// Where conmon leaves how a container ended, for Podman and CRI-O: in `exits` for all, and
+/// newer ones in `persist` for each.
+pub(super) const ENDS: &[(&str, &str)] = &[
+    ("/run/libpod", "podman"),
+    ("/run/crio", "cri-o"),
+    ("/var/run/crio", "cri-o"),
 ];
 
 /// States of runc's and crun's: used alone, by containerd and by Docker. Below the last two

@@ -137,6 +137,11 @@ fn the_usual_folder_of_exits() {
     let state = end(&system, CRIO, &format!("{POD}/crio-{CRIO}"), boottime_ns).unwrap();
     assert_eq!(state.runtime, "cri-o");
     assert_eq!(state.exit_code, Some(1));
+    // Newer conmons leave more.
+    system.write(&format!("run/crio/persist/{CRIO}/exit"), "137");
+    system.write(&format!("run/crio/persist/{CRIO}/oom"), "");
+    let state = end(&system, CRIO, &format!("{POD}/crio-{CRIO}"), boottime_ns).unwrap();
+    assert_eq!(state.oom_killed, Some(true));
     // Docker leaves none there.
     assert_eq!(
         end(&system, CRIO, &format!("/docker/{CRIO}"), boottime_ns),
