@@ -41,7 +41,8 @@ const ACTOR_KINDS: &[&str] = &[
 ];
 
 /// The death records with this victim, every revision of them.
-pub(crate) fn of(records: &[Value], pid: i32) -> Vec<&Value> {
+#[must_use]
+pub fn of(records: &[Value], pid: i32) -> Vec<&Value> {
     records
         .iter()
         .filter(|record| record["type"] == "death" && record["victim"]["pid"] == pid)
@@ -49,7 +50,8 @@ pub(crate) fn of(records: &[Value], pid: i32) -> Vec<&Value> {
 }
 
 /// Whether the last word about a victim is among its deaths.
-pub(crate) fn is_complete(deaths: &[&Value]) -> bool {
+#[must_use]
+pub fn is_complete(deaths: &[&Value]) -> bool {
     deaths
         .iter()
         .any(|death| death["final"] == true && death["outcome"].is_object())
@@ -57,10 +59,7 @@ pub(crate) fn is_complete(deaths: &[&Value]) -> bool {
 
 /// The last revision of the one death of a victim; tells when there are more deaths,
 /// or revisions that do not follow each other.
-pub(crate) fn the_one<'a>(
-    deaths: &[&'a Value],
-    differences: &mut Differences,
-) -> Option<&'a Value> {
+pub fn the_one<'a>(deaths: &[&'a Value], differences: &mut Differences) -> Option<&'a Value> {
     let last = *deaths.last()?;
     if let Some(other) = deaths.iter().find(|death| death["id"] != last["id"]) {
         differences.add(format!(
@@ -84,7 +83,7 @@ pub(crate) fn the_one<'a>(
 }
 
 /// What every death record has.
-pub(crate) fn keeps_contract(death: &Value, differences: &mut Differences) {
+pub fn keeps_contract(death: &Value, differences: &mut Differences) {
     differences.expect(death, "/schema", 1);
     differences.one_of(death, "/cause", CAUSES);
     differences.one_of(death, "/actor/kind", ACTOR_KINDS);
@@ -124,7 +123,8 @@ pub(crate) fn keeps_contract(death: &Value, differences: &mut Differences) {
 }
 
 /// Deaths that name another as the one that led to them than the fixture does.
-pub(crate) fn links(records: &[Value], links: &[Link]) -> Vec<String> {
+#[must_use]
+pub fn links(records: &[Value], links: &[Link]) -> Vec<String> {
     let last = |pid| of(records, pid).last().copied();
     let mut differences = Vec::new();
     for link in links {
@@ -147,7 +147,8 @@ pub(crate) fn links(records: &[Value], links: &[Link]) -> Vec<String> {
 }
 
 /// Ids that two victims share.
-pub(crate) fn shared_ids(records: &[Value]) -> Vec<String> {
+#[must_use]
+pub fn shared_ids(records: &[Value]) -> Vec<String> {
     let mut victims = BTreeMap::new();
     let mut shared = Vec::new();
     for death in records.iter().filter(|record| record["type"] == "death") {

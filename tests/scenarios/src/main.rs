@@ -4,20 +4,15 @@
 //! Standard output: `CASE name[@hooks] passed|failed reason|skipped reason`, anything
 //! else is log, and the last line is `N passed, N failed, N skipped`.
 
-mod check;
 mod cli;
 mod commands;
-mod death;
 mod fixture;
-mod kept;
-mod output;
 mod pass;
-mod run;
 mod scenarios;
-mod tally;
-mod tracer;
 
 use std::{env, process::ExitCode};
+
+use oomtrace_scenarios::{check, death, output, run, tally, tracer};
 
 use crate::{
     cli::{Action, Options},

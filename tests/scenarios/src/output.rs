@@ -6,19 +6,19 @@ use std::{
 };
 
 /// A line on standard output.
-pub(crate) fn say(line: impl Display) {
+pub fn say(line: impl Display) {
     let mut out = io::stdout().lock();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
 /// Lines of a case's detail, told apart from the protocol by their indent.
-pub(crate) fn detail(text: impl Display) {
+pub fn detail(text: impl Display) {
     for line in text.to_string().lines() {
         say(format_args!("    {line}"));
     }
 }
 
 /// A line on standard error.
-pub(crate) fn warn(line: impl Display) {
+pub fn warn(line: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }

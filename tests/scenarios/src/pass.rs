@@ -64,7 +64,7 @@ fn start(options: &Options, hooks: &str) -> Result<Start> {
         }
         None => None,
     };
-    Tracer::start(options, hooks, record.as_deref())
+    Tracer::start(&options.tracer, hooks, record.as_deref())
 }
 
 fn check_started(started: &Value, hooks: &str) -> Vec<String> {

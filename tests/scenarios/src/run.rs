@@ -34,17 +34,17 @@ impl Shared {
 
 /// A running program. It is ended when it goes out of scope.
 #[derive(Debug)]
-pub(crate) struct Program {
+pub struct Program {
     child: Child,
     shared: Arc<Shared>,
 }
 
 /// How a program ended, with all it printed.
 #[derive(Debug)]
-pub(crate) struct Ended {
-    pub(crate) status: ExitStatus,
-    pub(crate) stdout: Vec<String>,
-    pub(crate) stderr: Vec<String>,
+pub struct Ended {
+    pub status: ExitStatus,
+    pub stdout: Vec<String>,
+    pub stderr: Vec<String>,
 }
 
 impl fmt::Display for Ended {
@@ -62,12 +62,12 @@ impl fmt::Display for Ended {
 
 impl Program {
     /// Starts a program with no input and both outputs read.
-    pub(crate) fn start(command: &mut Command) -> Result<Self> {
+    pub fn start(command: &mut Command) -> Result<Self> {
         Self::start_logged(command, |_| {})
     }
 
     /// As `start`; each line of standard error goes to `log` as it comes.
-    pub(crate) fn start_logged(command: &mut Command, log: fn(&str)) -> Result<Self> {
+    pub fn start_logged(command: &mut Command, log: fn(&str)) -> Result<Self> {
         command.stdout(Stdio::piped());
         let mut program = Self::spawn(command, log)?;
         if let Some(stdout) = program.child.stdout.take() {
@@ -77,7 +77,7 @@ impl Program {
     }
 
     /// As `start`, with standard output as the command has it.
-    pub(crate) fn start_with_stdout(command: &mut Command) -> Result<Self> {
+    pub fn start_with_stdout(command: &mut Command) -> Result<Self> {
         Self::spawn(command, |_| {})
     }
 
@@ -99,39 +99,42 @@ impl Program {
     }
 
     /// Runs a program to its end.
-    pub(crate) fn run(command: &mut Command, limit: Duration) -> Result<Ended> {
+    pub fn run(command: &mut Command, limit: Duration) -> Result<Ended> {
         Self::start(command)?.wait(limit)
     }
 
     /// Standard output, where the command had a pipe for it and nobody reads it yet.
-    pub(crate) fn take_stdout(&mut self) -> Option<ChildStdout> {
+    pub fn take_stdout(&mut self) -> Option<ChildStdout> {
         self.child.stdout.take()
     }
 
-    pub(crate) fn id(&self) -> u32 {
+    #[must_use]
+    pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    pub(crate) fn signal(&self, signal: i32) {
+    pub fn signal(&self, signal: i32) {
         // SAFETY: kill(2) takes numbers only; the child is not reaped yet, so that its
         // number is its own.
         unsafe { libc::kill(self.child.id() as i32, signal) };
     }
 
     /// How many lines were printed on standard output so far.
-    pub(crate) fn stdout_len(&self) -> usize {
+    #[must_use]
+    pub fn stdout_len(&self) -> usize {
         self.shared.lock().stdout.len()
     }
 
     /// The lines of standard output from a number on.
-    pub(crate) fn stdout_from(&self, from: usize) -> Vec<String> {
+    #[must_use]
+    pub fn stdout_from(&self, from: usize) -> Vec<String> {
         let printed = self.shared.lock();
         printed.stdout.get(from..).unwrap_or_default().to_vec()
     }
 
     /// Waits until `wanted` finds what it looks for in the lines of standard output;
     /// `None` when the time is up or no more lines will come.
-    pub(crate) fn wait_for<T>(
+    pub fn wait_for<T>(
         &self,
         limit: Duration,
         mut wanted: impl FnMut(&[String]) -> Option<T>,
@@ -140,7 +143,7 @@ impl Program {
     }
 
     /// The same for the lines of standard error.
-    pub(crate) fn wait_for_stderr<T>(
+    pub fn wait_for_stderr<T>(
         &self,
         limit: Duration,
         mut wanted: impl FnMut(&[String]) -> Option<T>,
@@ -173,7 +176,7 @@ impl Program {
     }
 
     /// Waits for the end of the program; past the limit it is killed, and an error.
-    pub(crate) fn wait(mut self, limit: Duration) -> Result<Ended> {
+    pub fn wait(mut self, limit: Duration) -> Result<Ended> {
         let deadline = Instant::now() + limit;
         let status = loop {
             match self.child.try_wait()? {

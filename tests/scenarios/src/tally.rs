@@ -5,14 +5,14 @@ use std::fmt;
 use crate::output::say;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub enum Outcome {
     Passed,
     Failed(String),
     Skipped(String),
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+pub struct Tally {
     passed: usize,
     failed: usize,
     skipped: usize,
@@ -20,7 +20,7 @@ pub(crate) struct Tally {
 
 impl Tally {
     /// Counts a case and prints its line.
-    pub(crate) fn case(&mut self, name: impl fmt::Display, outcome: &Outcome) {
+    pub fn case(&mut self, name: impl fmt::Display, outcome: &Outcome) {
         say(self.count(name, outcome));
     }
 
@@ -41,7 +41,8 @@ impl Tally {
         }
     }
 
-    pub(crate) fn any_failed(&self) -> bool {
+    #[must_use]
+    pub fn any_failed(&self) -> bool {
         self.failed > 0
     }
 }

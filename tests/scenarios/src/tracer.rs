@@ -6,7 +6,6 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use crate::{
-    cli::Options,
     output::say,
     run::{Ended, Program},
 };
@@ -15,13 +14,13 @@ use crate::{
 const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// The exit status for privileges or kernel features that are lacking.
-pub(crate) const EXIT_LACKING: i32 = 77;
+pub const EXIT_LACKING: i32 = 77;
 
-pub(crate) struct Tracer {
+pub struct Tracer {
     program: Program,
 }
 
-pub(crate) enum Start {
+pub enum Start {
     /// With the `started` record.
     Running(Tracer, Value),
     /// This kernel or these privileges do not allow it: the tracer's own words.
@@ -29,8 +28,8 @@ pub(crate) enum Start {
 }
 
 impl Tracer {
-    pub(crate) fn start(options: &Options, hooks: &str, record: Option<&Path>) -> Result<Start> {
-        let mut command = Command::new(&options.tracer);
+    pub fn start(tracer: &Path, hooks: &str, record: Option<&Path>) -> Result<Start> {
+        let mut command = Command::new(tracer);
         command.args(["run", "--output", "json", "--hooks", hooks]);
         if let Some(path) = record {
             command.arg("--record").arg(path);
@@ -39,8 +38,8 @@ impl Tracer {
     }
 
     /// With the best hooks, and further options.
-    pub(crate) fn start_with(options: &Options, args: &[&str]) -> Result<Start> {
-        let mut command = Command::new(&options.tracer);
+    pub fn start_with(tracer: &Path, args: &[&str]) -> Result<Start> {
+        let mut command = Command::new(tracer);
         command.args(["run", "--output", "json"]).args(args);
         Self::start_as(&mut command)
     }
@@ -68,17 +67,19 @@ impl Tracer {
     }
 
     /// Where the records of what happens from now on begin.
-    pub(crate) fn mark(&self) -> usize {
+    #[must_use]
+    pub fn mark(&self) -> usize {
         self.program.stdout_len()
     }
 
     /// The records from a mark on, so far.
-    pub(crate) fn records(&self, mark: usize) -> Vec<Value> {
+    #[must_use]
+    pub fn records(&self, mark: usize) -> Vec<Value> {
         parse(&self.program.stdout_from(mark)).0
     }
 
     /// Waits until the records from a mark on are what is wanted.
-    pub(crate) fn wait_for(
+    pub fn wait_for(
         &self,
         mark: usize,
         limit: Duration,
@@ -91,12 +92,12 @@ impl Tracer {
         found.is_some()
     }
 
-    pub(crate) fn signal(&self, signal: i32) {
+    pub fn signal(&self, signal: i32) {
         self.program.signal(signal);
     }
 
     /// Waits for the end of the tracer.
-    pub(crate) fn wait(self, limit: Duration) -> Result<Finished> {
+    pub fn wait(self, limit: Duration) -> Result<Finished> {
         let ended = self.program.wait(limit).context("the tracer")?;
         let (records, garbage) = parse(&ended.stdout);
         Ok(Finished {
@@ -109,17 +110,18 @@ impl Tracer {
 
 /// All that a tracer has said.
 #[derive(Debug)]
-pub(crate) struct Finished {
-    pub(crate) records: Vec<Value>,
+pub struct Finished {
+    pub records: Vec<Value>,
     /// Lines of standard output that are not JSON objects.
-    pub(crate) garbage: Vec<String>,
-    pub(crate) ended: Ended,
+    pub garbage: Vec<String>,
+    pub ended: Ended,
 }
 
 impl Finished {
     /// What is wrong with how the tracer ended: it should say `stopped` last, have
     /// lost nothing and exit with 0.
-    pub(crate) fn problems(&self) -> Vec<String> {
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         if self.ended.status.code() != Some(0) {
             problems.push(format!("the tracer ended with {}", self.ended.status));
@@ -141,7 +143,8 @@ impl Finished {
 }
 
 /// JSON objects, and the lines that are none.
-pub(crate) fn parse(lines: &[String]) -> (Vec<Value>, Vec<String>) {
+#[must_use]
+pub fn parse(lines: &[String]) -> (Vec<Value>, Vec<String>) {
     let mut records = Vec::new();
     let mut garbage = Vec::new();
     for line in lines {

@@ -2,9 +2,11 @@
 
 /// What a scenario wants of a death, beside what the fixture's own report says of it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Death {
+pub struct Death {
     pub(super) cause: &'static str,
     pub(super) mechanism: &'static str,
+    /// Another that is as good: not every release of a program does it in the same way.
+    pub(super) or_mechanism: Option<&'static str>,
     /// `None`: any, but one must be named.
     pub(super) actor: Option<&'static str>,
     /// `stop.result`, for those that had a stop request.
@@ -28,7 +30,7 @@ pub(super) struct First {
 
 /// What a field of a record must be.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Is {
+pub enum Is {
     Text(&'static str),
     /// Text with these words in it.
     Saying(&'static str),
@@ -44,10 +46,12 @@ pub(crate) enum Is {
 }
 
 impl Death {
-    pub(crate) const fn of(cause: &'static str, mechanism: &'static str) -> Self {
+    #[must_use]
+    pub const fn of(cause: &'static str, mechanism: &'static str) -> Self {
         Self {
             cause,
             mechanism,
+            or_mechanism: None,
             actor: None,
             stop_result: None,
             evidence: &[],
@@ -58,37 +62,50 @@ impl Death {
     }
 
     /// The kind of the actor.
-    pub(crate) const fn actor(mut self, kind: &'static str) -> Self {
+    #[must_use]
+    pub const fn actor(mut self, kind: &'static str) -> Self {
         self.actor = Some(kind);
         self
     }
 
+    /// Another mechanism that is as good.
+    #[must_use]
+    pub const fn or(mut self, mechanism: &'static str) -> Self {
+        self.or_mechanism = Some(mechanism);
+        self
+    }
+
     /// What became of the request to stop.
-    pub(crate) const fn stop(mut self, result: &'static str) -> Self {
+    #[must_use]
+    pub const fn stop(mut self, result: &'static str) -> Self {
         self.stop_result = Some(result);
         self
     }
 
     /// Codes that must stand in `evidence`; others may.
-    pub(crate) const fn evidence(mut self, codes: &'static [&'static str]) -> Self {
+    #[must_use]
+    pub const fn evidence(mut self, codes: &'static [&'static str]) -> Self {
         self.evidence = codes;
         self
     }
 
     /// Codes that must stand in `evidence`, and words in the text beside each.
-    pub(crate) const fn says(mut self, texts: &'static [(&'static str, &'static str)]) -> Self {
+    #[must_use]
+    pub const fn says(mut self, texts: &'static [(&'static str, &'static str)]) -> Self {
         self.says = texts;
         self
     }
 
     /// Further fields, by their JSON pointer.
-    pub(crate) const fn fields(mut self, fields: &'static [(&'static str, Is)]) -> Self {
+    #[must_use]
+    pub const fn fields(mut self, fields: &'static [(&'static str, Is)]) -> Self {
         self.fields = fields;
         self
     }
 
     /// Written before the victim's end, too: what that first revision says.
-    pub(crate) const fn first(
+    #[must_use]
+    pub const fn first(
         mut self,
         evidence: &'static [&'static str],
         fields: &'static [(&'static str, Is)],

@@ -32,7 +32,7 @@ fn name_an_actor(options: &Options) -> Result<Vec<String>> {
         fs::canonicalize(&options.fixture)?.to_string_lossy()
     );
     fs::write(&path, rules)?;
-    let started = Tracer::start_with(options, &["--rules", &path.to_string_lossy()]);
+    let started = Tracer::start_with(&options.tracer, &["--rules", &path.to_string_lossy()]);
     let report = fixture::run(options, "app-kill", &[]);
     let _ = fs::remove_file(&path);
     let tracer = match started? {

@@ -51,7 +51,7 @@ fn hidden(options: &Options) -> Result<Vec<String>> {
         return Err(Skipped("it would hide the symbols of the whole machine".into()).into());
     }
     let _hidden = Hidden::hide()?;
-    let (tracer, started) = match Tracer::start_with(options, &[])? {
+    let (tracer, started) = match Tracer::start_with(&options.tracer, &[])? {
         Start::Running(tracer, started) => (tracer, started),
         Start::Lacking(reason) => bail!("the tracer cannot run here: {reason}"),
     };

@@ -77,7 +77,7 @@ fn closed_stdout(options: &Options) -> Result<Vec<String>> {
 
 /// Ctrl-C right after a death: the death is written, then the end.
 fn interrupted(options: &Options) -> Result<Vec<String>> {
-    let tracer = match Tracer::start(options, "auto", None)? {
+    let tracer = match Tracer::start(&options.tracer, "auto", None)? {
         Start::Running(tracer, _) => tracer,
         Start::Lacking(reason) => bail!("the tracer cannot run here: {reason}"),
     };
@@ -97,7 +97,7 @@ fn interrupted(options: &Options) -> Result<Vec<String>> {
 fn stop_window(options: &Options) -> Result<Vec<String>> {
     let mut problems = Vec::new();
     for (window, cause, has_stop) in [("1s", "app_kill", false), ("1m", "stop_timeout", true)] {
-        let tracer = match Tracer::start_with(options, &["--stop-window", window])? {
+        let tracer = match Tracer::start_with(&options.tracer, &["--stop-window", window])? {
             Start::Running(tracer, _) => tracer,
             Start::Lacking(reason) => bail!("the tracer cannot run here: {reason}"),
         };
