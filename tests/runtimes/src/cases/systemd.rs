@@ -1,0 +1,5 @@
+//! systemd's units.
+
+use super::Case;
+
+pub(crate) const CASES: &[Case] = &[];

@@ -1,0 +1,198 @@
+//! One case at work: what it has done is compared with the tracer's records, and kept until the
+//! case is over.
+
+use std::{
+    cell::RefCell,
+    path::Path,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, bail};
+use oomtrace_scenarios::tracer::{Start, Tracer};
+use serde_json::Value;
+
+use crate::{
+    cli::Options,
+    place::Place,
+    subject::{self, Expected, Subject},
+};
+
+/// What all cases share.
+pub(crate) struct Ground {
+    pub(crate) options: Options,
+    pub(crate) place: Place,
+    pub(crate) tracer: Tracer,
+    pub(crate) claims: Claims,
+}
+
+/// Why a case cannot be run here.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Skipped(pub(crate) String);
+
+/// Which deaths each case has expected: all others in its containers are wrong.
+#[derive(Debug, Default)]
+pub(crate) struct Claims(Mutex<Vec<Claim>>);
+
+#[derive(Debug)]
+struct Claim {
+    case: &'static str,
+    subject: Subject,
+    deaths: Vec<String>,
+    /// The case's own clean-up began at this record.
+    until: Option<usize>,
+}
+
+impl Claims {
+    /// A subject whose every death must be among those expected until its case is over.
+    fn add(&self, case: &'static str, subject: &Subject, deaths: &[Value]) {
+        let ids = deaths.iter().filter_map(|death| death["id"].as_str());
+        let ids = ids.map(str::to_owned);
+        let mut claims = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = |claim: &&mut Claim| claim.case == case && claim.subject.key == subject.key;
+        match claims.iter_mut().find(same) {
+            Some(claim) => claim.deaths.extend(ids),
+            None => claims.push(Claim {
+                case,
+                subject: subject.clone(),
+                deaths: ids.collect(),
+                until: None,
+            }),
+        }
+    }
+
+    fn end(&self, case: &str, until: usize) {
+        let mut claims = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for claim in claims.iter_mut().filter(|claim| claim.case == case) {
+            claim.until.get_or_insert(until);
+        }
+    }
+
+    /// Deaths that came late and that nobody had expected.
+    pub(crate) fn late(&self, records: &[Value]) -> Vec<String> {
+        let claims = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut late = Vec::new();
+        for claim in claims.iter() {
+            let until = claim.until.unwrap_or(records.len()).min(records.len());
+            for record in &records[..until] {
+                let id = record["id"].as_str().unwrap_or_default();
+                let known = claim.deaths.iter().any(|death| death == id);
+                if claim.subject.holds(record) && !subject::is_helper(record) && !known {
+                    let summary = &record["summary"];
+                    late.push(format!("{}: not expected: {summary}", claim.case));
+                }
+            }
+        }
+        late
+    }
+}
+
+/// What came out of a case.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    pub(crate) differences: Vec<String>,
+    pub(crate) summaries: Vec<String>,
+    /// The records that differ, for whoever looks for the reason.
+    pub(crate) records: Vec<Value>,
+}
+
+pub(crate) struct Scene<'a> {
+    pub(crate) ground: &'a Ground,
+    pub(crate) name: &'static str,
+    mark: usize,
+    findings: RefCell<Findings>,
+}
+
+impl<'a> Scene<'a> {
+    pub(crate) fn new(ground: &'a Ground, name: &'static str) -> Self {
+        Self {
+            ground,
+            name,
+            mark: ground.tracer.mark(),
+            findings: RefCell::default(),
+        }
+    }
+
+    pub(crate) fn limit(&self) -> Duration {
+        self.ground.options.command_limit()
+    }
+
+    /// A name that no other run on this machine has.
+    pub(crate) fn unique(&self) -> String {
+        format!("oomtrace-{}-{}", self.name, std::process::id())
+    }
+
+    /// These deaths are there or come soon, and no others are there.
+    pub(crate) fn deaths(&self, subject: &Subject, expected: &[Expected]) -> Vec<Value> {
+        let deaths = self.deaths_by(&self.ground.tracer, self.mark, subject, expected);
+        self.ground.claims.add(self.name, subject, &deaths);
+        deaths
+    }
+
+    /// The same, by another tracer.
+    pub(crate) fn deaths_by(
+        &self,
+        tracer: &Tracer,
+        mark: usize,
+        subject: &Subject,
+        expected: &[Expected],
+    ) -> Vec<Value> {
+        let fits = |records: &[Value]| {
+            let compared = subject::compare(subject, expected, records);
+            compared.differences.is_empty()
+        };
+        let limit = self.ground.options.record_limit();
+        let started = Instant::now();
+        tracer.wait_for(mark, limit, fits);
+        let records = tracer.records(mark);
+        let compared = subject::compare(subject, expected, &records);
+        let mut findings = self.findings.borrow_mut();
+        for record in &compared.deaths {
+            let summary = record["summary"].as_str().unwrap_or_default();
+            if !findings.summaries.iter().any(|said| said == summary) {
+                findings.summaries.push(summary.to_owned());
+            }
+        }
+        if !compared.differences.is_empty() {
+            let of_subject = |record: &&Value| subject.holds(record);
+            let of_subject = records.iter().filter(of_subject).cloned();
+            findings.records.extend(of_subject);
+            findings
+                .summaries
+                .push(format!("(waited {} s)", started.elapsed().as_secs()));
+        }
+        findings.differences.extend(compared.differences);
+        compared.deaths
+    }
+
+    /// Waits until the records of a subject are what is wanted.
+    pub(crate) fn wait_for(&self, subject: &Subject, wanted: impl Fn(&[Value]) -> bool) -> bool {
+        let limit = self.ground.options.record_limit();
+        self.ground.tracer.wait_for(self.mark, limit, |records| {
+            let of_subject = records.iter().filter(|record| subject.holds(record));
+            wanted(&of_subject.cloned().collect::<Vec<_>>())
+        })
+    }
+
+    pub(crate) fn differs(&self, what: String) {
+        self.findings.borrow_mut().differences.push(what);
+    }
+
+    /// What dies from here on dies by the case's own clean-up.
+    pub(crate) fn cleans_up(&self) {
+        self.ground.claims.end(self.name, self.ground.tracer.mark());
+    }
+
+    pub(crate) fn over(self) -> Findings {
+        self.cleans_up();
+        self.findings.into_inner()
+    }
+}
+
+pub(crate) fn start_tracer(path: &Path) -> Result<(Tracer, Value)> {
+    match Tracer::start(path, "auto", None)? {
+        Start::Running(tracer, started) => Ok((tracer, started)),
+        Start::Lacking(reason) => bail!("the tracer cannot run here: {reason}"),
+    }
+}
