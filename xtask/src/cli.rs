@@ -31,6 +31,8 @@ pub(crate) enum Task {
     Fuzz(FuzzArgs),
     /// Boot Debian's kernels under QEMU and run the scenarios in them
     Vm(VmArgs),
+    /// End real containers, pods and units on this machine and compare the records
+    Runtimes(RuntimesArgs),
     /// Measure what tracing costs, beside bpftrace and sigsnoop
     Bench(BenchArgs),
     /// Run everything that must pass: format, lints, tests, scenarios here and in VMs
@@ -149,6 +151,20 @@ impl Default for VmArgs {
             memory: MEMORY_MIB,
         }
     }
+}
+
+#[derive(Debug, Default, Args)]
+pub(crate) struct RuntimesArgs {
+    /// Build with optimisations
+    #[arg(long)]
+    pub(crate) release: bool,
+    /// Run this part alone (may be given more than once): docker, containerd, cri, podman, runc,
+    /// crun or systemd
+    #[arg(long, value_name = "PART")]
+    pub(crate) part: Vec<String>,
+    /// Run this case alone (may be given more than once)
+    #[arg(long, value_name = "CASE")]
+    pub(crate) only: Vec<String>,
 }
 
 #[derive(Debug, Args)]

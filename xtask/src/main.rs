@@ -10,6 +10,7 @@
 //! | `compile`, `dist` | the static binary, and the archive around it |
 //! | `cases` | the result protocol of the scenarios, and adding results up |
 //! | `vm` | Debian's kernels under QEMU |
+//! | `runtimes` | real container runtimes and systemd, on this machine |
 //! | `bench` | what tracing costs, beside other tools |
 //! | `fuzz` | the fuzz targets |
 //! | `test` | everything that must pass |
@@ -32,6 +33,7 @@ mod linker;
 mod packages;
 mod pins;
 mod project;
+mod runtimes;
 mod setup;
 mod test;
 mod toolchain;
@@ -70,6 +72,7 @@ fn run(task: &Task) -> Result<ExitCode> {
         Task::Bench(args) => bench::run(&project, args),
         Task::Fuzz(args) => fuzz::run(&project, args),
         Task::Vm(args) => vm::run(&project, args),
+        Task::Runtimes(args) => runtimes::run(&project, args),
         Task::Test(args) => test::run(&project, args),
     }
 }

@@ -39,7 +39,7 @@ struct Step {
 /// The first step that runs what was fetched.
 const HOST_STEP: &str = "scenarios on this machine";
 
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 10] = [
     Step {
         name: "format",
         run: steps::format,
@@ -71,6 +71,10 @@ const STEPS: [Step; 9] = [
     Step {
         name: HOST_STEP,
         run: steps::host,
+    },
+    Step {
+        name: "runtimes on this machine",
+        run: steps::runtimes,
     },
     Step {
         name: "scenarios in virtual machines",

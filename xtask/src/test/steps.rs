@@ -7,10 +7,10 @@ use anyhow::{Context as _, Result};
 use super::{Ground, libtest};
 use crate::{
     cases::{self, Outcome},
-    cli::{Arch, BuildArgs, Hooks, VmArgs},
+    cli::{Arch, BuildArgs, Hooks, RuntimesArgs, VmArgs},
     command, compile,
     fuzz::{self, Inputs},
-    vm,
+    runtimes, vm,
 };
 
 const COMPILE_LIMIT: Duration = Duration::from_secs(15 * 60);
@@ -152,7 +152,7 @@ pub(super) fn binaries(ground: &Ground<'_>) -> Result<Outcome> {
         "--target",
         Arch::X86_64.triple(),
     ]);
-    for package in vm::PACKAGES {
+    for package in vm::PACKAGES.into_iter().chain(runtimes::PACKAGES) {
         cargo.args(["--package", package]);
     }
     ground.case("static-binaries", &mut cargo)
@@ -196,6 +196,17 @@ pub(super) fn host(ground: &Ground<'_>) -> Result<Outcome> {
         }
     }
     Ok(outcome)
+}
+
+/// Containers, pods and units, by the runtimes themselves.
+pub(super) fn runtimes(ground: &Ground<'_>) -> Result<Outcome> {
+    let log = ground.log("runtimes");
+    runtimes::on_host(
+        ground.project,
+        &RuntimesArgs::default(),
+        &built(ground),
+        &log,
+    )
 }
 
 pub(super) fn vm(ground: &Ground<'_>) -> Result<Outcome> {
