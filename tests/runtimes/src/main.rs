@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `cli` | the runner's own command line |
 //! | `place` | what this machine has: daemons that run, or own ones in `private` folders |
+//! | `systemd` | this machine's, or one started here |
 //! | `image` | the images, made on the spot |
 //! | `tools` | commands of the runtimes, with a limit each |
 //! | `cri` | a client of the container runtime interface |
@@ -26,6 +27,7 @@ mod private;
 mod run;
 mod scene;
 mod subject;
+mod systemd;
 mod tools;
 
 use std::{env, process::ExitCode};

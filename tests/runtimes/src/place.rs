@@ -17,6 +17,7 @@ use crate::{
     cri::Cri,
     image::Layer,
     private,
+    systemd::Systemd,
     tools::{self, is_there},
 };
 
@@ -43,16 +44,6 @@ pub(crate) struct Place {
     lacks: Vec<(Part, String)>,
 }
 
-/// Whose units there can be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Systemd {
-    /// Process 1 of this machine is systemd.
-    Real,
-    /// One can be started from this root file system.
-    Root(PathBuf),
-    None,
-}
-
 /// A daemon of our own. It is ended when it goes out of scope.
 struct Daemon(Child);
 
@@ -76,11 +67,10 @@ impl Place {
     pub(crate) fn find(options: &Options, parts: &[Part]) -> Result<Self> {
         let folder = std::env::temp_dir().join(format!("oomtrace-runtimes-{}", std::process::id()));
         fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
-        let systemd = if Path::new("/run/systemd/system").is_dir() {
+        let systemd = if Systemd::is_real() {
             Systemd::Real
         } else {
-            let root = options.systemd_root.clone();
-            root.map_or(Systemd::None, Systemd::Root)
+            Systemd::None
         };
         let mut place = Self {
             folder,
@@ -199,7 +189,7 @@ impl Place {
         Ok(())
     }
 
-    fn load(&self, options: &Options, part: Part, layer: &Layer, image: &Path) -> Result<()> {
+    fn load(&mut self, options: &Options, part: Part, layer: &Layer, image: &Path) -> Result<()> {
         let limit = options.command_limit();
         let import = |namespace: &str, image: &Path| {
             let mut ctr = tools::command("ctr");
@@ -231,10 +221,14 @@ impl Place {
             }
             Part::Runc => anyhow::ensure!(is_there("runc"), "runc is not installed"),
             Part::Crun => anyhow::ensure!(is_there("crun"), "crun is not installed"),
-            Part::Systemd => anyhow::ensure!(
-                self.systemd != Systemd::None,
-                "process 1 is not systemd, and there is no root file system with one"
-            ),
+            Part::Systemd => {
+                if let Systemd::None = self.systemd {
+                    let root = options.systemd_root.as_ref().context(
+                        "process 1 is not systemd, and there is no root file system with one",
+                    )?;
+                    self.systemd = Systemd::start(root, &self.folder)?;
+                }
+            }
         }
         Ok(())
     }
@@ -249,6 +243,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         // The last that was started uses the others.
         while self.own.pop().is_some() {}
+        self.systemd = Systemd::None;
         if self.is_private {
             private::end_all();
         }

@@ -64,6 +64,18 @@ impl Subject {
             .with("/container/cgroup", Is::There)
     }
 
+    /// A unit, by its name.
+    pub(crate) fn unit(name: &str) -> Self {
+        let subject = Self {
+            key: format!("/{name}"),
+            fields: Vec::new(),
+        };
+        subject
+            .with("/unit/name", name)
+            .with("/unit/user", Is::Null)
+            .with("/container", Is::Null)
+    }
+
     pub(crate) fn with(mut self, path: &str, want: impl Into<Want>) -> Self {
         self.fields.push((path.to_owned(), want.into()));
         self

@@ -100,6 +100,11 @@ pub(crate) fn child(parent: i32, comm: &str, limit: Duration) -> Result<i32> {
     })
 }
 
+/// A process's paths in cgroupfs; nothing of one that is gone.
+pub(crate) fn cgroup_text(pid: i32) -> String {
+    fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default()
+}
+
 /// Whether such a program is on the search path.
 pub(crate) fn is_there(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();

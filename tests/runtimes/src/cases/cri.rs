@@ -8,9 +8,10 @@ use oomtrace_scenarios::check::{Death, Is};
 use super::{Case, KILLED, LIMIT_BYTES, OOM, OOM_CHILD, Part, STOPPED, STUBBORN};
 use crate::{
     cri::{Cri, labels, messages as m},
-    place::{IMAGE, Systemd},
+    place::IMAGE,
     scene::Scene,
     subject::{Expected, Subject},
+    systemd::Systemd,
     tools,
 };
 
@@ -214,7 +215,7 @@ impl<'a> Pod<'a> {
 
     /// Gives the pod as a whole a limit, as the kubelet does before it starts one.
     fn limit(&self, bytes: u64) -> Result<()> {
-        if self.scene.ground.place.systemd == Systemd::Real {
+        if matches!(self.scene.ground.place.systemd, Systemd::Real) {
             let unit = slice(&self.uid);
             let text = format!("[Slice]\nMemoryMax={bytes}\nMemorySwapMax=0\n");
             fs::write(format!("/run/systemd/system/{unit}"), text)?;
