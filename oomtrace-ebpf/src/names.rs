@@ -56,6 +56,7 @@ pub(crate) fn put_exe(record: Record, who: u16, task: Address) {
     }
     let mut root = chase!(mount, vfsmount_root);
     let mut is_whole = false;
+    let file_dentry = dentry;
     for _ in 0..MAX_EXE_NAMES + MAX_EXE_MOUNTS {
         if dentry == root {
             // The root of this mount: go on where it is mounted. `struct mount` has its
@@ -68,6 +69,11 @@ pub(crate) fn put_exe(record: Record, who: u16, task: Address) {
                 break;
             };
             if above == outer {
+                // A file that was mounted by itself, away from all others: runtimes hide their
+                // own executable so.
+                if dentry == file_dentry {
+                    put_name(record, chase!(dentry, dentry_name));
+                }
                 is_whole = true;
                 break;
             }
@@ -82,7 +88,8 @@ pub(crate) fn put_exe(record: Record, who: u16, task: Address) {
             break;
         };
         if parent == dentry {
-            // A file that no path leads to.
+            // A file that no path leads to, as memfd_create(2) makes them.
+            put_name(record, name);
             is_whole = true;
             break;
         }
