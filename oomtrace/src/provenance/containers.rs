@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     event::{
-        Process,
+        Group, Process,
         container::{
             Ask, CgroupChange, CgroupChangeKind, ContainerFacts, ContainerState, ContainerUnknown,
             What,
@@ -29,6 +29,8 @@ pub(super) struct Known {
     /// Nobody knows more than its cgroup's path.
     pub(super) is_unknown: bool,
     asked_ns: Option<u64>,
+    /// Its init, once that was seen to die.
+    pub(super) init: Option<Group>,
     /// When its cgroup was made, if that was seen.
     pub(super) made_ns: Option<u64>,
     /// When its last process had gone.
@@ -105,6 +107,7 @@ impl Containers {
                     known.end_asked_ns = None;
                     known.no_end = false;
                     known.oom = None;
+                    known.init = None;
                     known.asked_ns = None;
                     known.is_unknown = false;
                 }
@@ -173,6 +176,11 @@ impl Containers {
         } else if known.facts.is_none() {
             known.is_unknown = true;
         }
+    }
+
+    /// Remembers who its init was.
+    pub(super) fn init(&mut self, id: &str, group: Group) {
+        self.entry(id).init = Some(group);
     }
 
     /// Remembers an OOM kill.

@@ -128,6 +128,7 @@ impl Engine {
             self.containers.oom(&late.container.id, oom);
         }
         if role == Role::ContainerInit {
+            self.containers.init(&late.container.id, group);
             self.ask_end(&late.container, out);
         }
         let known = self.containers.get(&late.container.id);

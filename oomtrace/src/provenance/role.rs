@@ -60,16 +60,23 @@ pub(super) fn of(
             .and_then(|known| known.facts.as_ref())
             .and_then(|facts| facts.init_pid);
         let by_runtime = of_parent == Some(ActorRole::Runtime);
+        let other_init = known
+            .and_then(|known| known.init)
+            .is_some_and(|init| init != victim.group);
         let is_init = if init_pid == Some(victim.group.tgid) {
             true
+        } else if other_init {
+            false
         } else if victim.is_namespace_init() {
             // Process 1 of a namespace that a process of the container has made is a child.
             by_runtime || of_parent == Some(ActorRole::ServiceManager) || victim.ppid == Some(1)
-        } else if init_pid.is_some() || !by_runtime {
+        } else if init_pid.is_some() || !by_runtime || victim.ns_level > 0 {
+            // In a PID namespace of its own it is no process 1: somebody ran it in there. (In
+            // one that a whole pod shares, only its runtime can tell.)
             false
         } else {
-            // It shares a PID namespace (the node's, or its pod's), where nothing but the time
-            // tells the init from what was run in the container later.
+            // In the node's own PID namespace nothing but the time tells the init from what was
+            // run in the container later.
             known
                 .and_then(|known| known.made_ns)
                 .is_some_and(|made_ns| victim.group.start_ns.abs_diff(made_ns) < START_NS)

@@ -15,6 +15,9 @@ pub(super) enum Kind {
 /// Units that processes run in.
 const SUFFIXES: &[&str] = &[".service", ".scope", ".socket", ".mount", ".swap"];
 
+/// Slices that every service manager has at its root.
+const TOPS: &[&str] = &["system.slice", "user.slice"];
+
 /// By its form alone.
 pub(super) fn kind(name: &str) -> Kind {
     let name = unescape(name);
@@ -57,6 +60,9 @@ pub(super) struct Units {
     /// The user whose service manager made what follows.
     user: Option<u32>,
     unit: Option<UnitPlace>,
+    /// What came so far is not systemd's: it may run in a part of the tree that somebody else
+    /// gave it, without being a container that the path tells.
+    foreign: bool,
     /// Nothing that follows is systemd's.
     closed: bool,
 }
@@ -68,6 +74,12 @@ impl Units {
         }
         let kind = kind(name);
         let name = unescape(name);
+        if self.foreign {
+            if !TOPS.contains(&name) {
+                return;
+            }
+            self.foreign = false;
+        }
         match kind {
             Kind::Slice => self.slice = Some(name.to_owned()),
             Kind::Unit => {
@@ -82,6 +94,7 @@ impl Units {
                 self.user = manager;
                 self.closed = manager.is_none();
             }
+            Kind::Other if self.unit.is_none() && self.slice.is_none() => self.foreign = true,
             Kind::Other => self.closed = true,
         }
     }

@@ -9,6 +9,7 @@ mod loss;
 mod recording;
 mod refusals;
 mod rules;
+mod scope;
 mod storm;
 mod symbols;
 mod trace;
@@ -41,6 +42,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         loss::CASES,
         recording::CASES,
         rules::CASES,
+        scope::CASES,
         symbols::CASES,
         hostile::CASES,
         doctor::CASES,

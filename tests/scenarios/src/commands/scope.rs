@@ -1,0 +1,183 @@
+//! `--scope`: whose deaths are told, whoever the sender is and wherever it stands.
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::{Case, lacks};
+use crate::{
+    cli::Options,
+    death,
+    run::Program,
+    tracer::{Start, Tracer},
+};
+
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        name: "scope-cgroup",
+        run: of_cgroup,
+    },
+    Case {
+        name: "scope-container",
+        run: of_container,
+    },
+    Case {
+        name: "scope-refused",
+        run: refused,
+    },
+];
+
+/// Where the memory controller's cgroups are.
+fn memory_root() -> PathBuf {
+    let v1 = PathBuf::from("/sys/fs/cgroup/memory");
+    if v1.is_dir() {
+        v1
+    } else {
+        PathBuf::from("/sys/fs/cgroup")
+    }
+}
+
+/// A cgroup of the memory controller, right below the root.
+struct Group(PathBuf);
+
+impl Group {
+    fn new(path: &str) -> Result<Self> {
+        let path = memory_root().join(path);
+        fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        Ok(Self(path))
+    }
+
+    /// A shell that goes in and then runs this.
+    fn shell(&self, script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!(
+            "echo $$ > {}/cgroup.procs; {script}",
+            self.0.display()
+        ));
+        command
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // What died in it may not be gone yet.
+        let limit = Instant::now() + Duration::from_secs(5);
+        while fs::remove_dir(&self.0).is_err() && Instant::now() < limit {
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+fn start(options: &Options, scope: &str) -> Result<Tracer> {
+    match Tracer::start_with(&options.tracer, &["--scope", scope])? {
+        Start::Running(tracer, _) => Ok(tracer),
+        Start::Lacking(reason) => bail!("the tracer cannot run here: {reason}"),
+    }
+}
+
+/// Runs a shell to its end; its pid.
+fn run(command: &mut Command) -> Result<i32> {
+    let mut child = command.spawn()?;
+    let pid = child.id() as i32;
+    child.wait()?;
+    Ok(pid)
+}
+
+/// Compares who was told with who should be.
+fn judge(options: &Options, tracer: Tracer, wanted: &[i32], others: &[i32]) -> Result<Vec<String>> {
+    tracer.wait_for(0, options.record_limit(), |records| {
+        wanted
+            .iter()
+            .all(|pid| !death::of(records, *pid).is_empty())
+    });
+    tracer.signal(libc::SIGTERM);
+    let finished = tracer.wait(options.program_limit())?;
+    let mut problems = finished.problems();
+    for pid in wanted {
+        if death::of(&finished.records, *pid).is_empty() {
+            problems.push(format!(
+                "the death of pid {pid} is in scope and was not told"
+            ));
+        }
+    }
+    for pid in others {
+        if let Some(death) = death::of(&finished.records, *pid).first() {
+            problems.push(format!("out of scope, and told: {}", death["summary"]));
+        }
+    }
+    Ok(problems)
+}
+
+/// In it, below it, made again after it was gone, and by a sender from outside; not what a
+/// process in it kills elsewhere.
+fn of_cgroup(options: &Options) -> Result<Vec<String>> {
+    let name = format!("fx-scope-{}", std::process::id());
+    let inside = Group::new(&name)?;
+    let outside = Group::new(&format!("{name}-not"))?;
+    let tracer = start(options, &format!("cgroup:/{name}"))?;
+    let mut wanted = vec![run(&mut inside.shell("kill -9 $$"))?];
+    let below = Group::new(&format!("{name}/below"))?;
+    wanted.push(run(&mut below.shell("kill -9 $$"))?);
+    drop(below);
+    let mut asleep = inside.shell("exec sleep 1000").spawn()?;
+    let entered = || {
+        fs::read_to_string(inside.0.join("cgroup.procs"))
+            .is_ok_and(|pids| pids.lines().any(|pid| pid == asleep.id().to_string()))
+    };
+    let limit = Instant::now() + options.program_limit();
+    while !entered() && Instant::now() < limit {
+        thread::sleep(Duration::from_millis(5));
+    }
+    asleep.kill()?;
+    wanted.push(asleep.id() as i32);
+    asleep.wait()?;
+    let mut others = vec![run(&mut outside.shell("kill -9 $$"))?];
+    let mut victim = Command::new("sleep").arg("1000").spawn()?;
+    let script = format!("kill -9 {}", victim.id());
+    run(&mut inside.shell(&script))?;
+    others.push(victim.id() as i32);
+    victim.wait()?;
+    drop(inside);
+    let again = Group::new(&name)?;
+    wanted.push(run(&mut again.shell("kill -9 $$"))?);
+    judge(options, tracer, &wanted, &others)
+}
+
+/// Of a container whose cgroup comes after the tracer, by the start of its id.
+fn of_container(options: &Options) -> Result<Vec<String>> {
+    let tracer = start(options, "container:0f0f0f0f0f0f")?;
+    let ours = format!("docker/{}", "0f".repeat(32));
+    let other = format!("docker/{}", "1e".repeat(32));
+    let (ours, other) = (Group::new(&ours)?, Group::new(&other)?);
+    let wanted = run(&mut ours.shell("kill -9 $$"))?;
+    let others = run(&mut other.shell("kill -9 $$"))?;
+    let problems = judge(options, tracer, &[wanted], &[others]);
+    drop((ours, other));
+    let _ = fs::remove_dir(memory_root().join("docker"));
+    problems
+}
+
+/// What is no scope, and a pod where there is none.
+fn refused(options: &Options) -> Result<Vec<String>> {
+    let mut problems = Vec::new();
+    for (scope, status, words) in [
+        ("cgroup:here", 2, ["slash", "/proc/PID/cgroup"]),
+        ("container:", 2, ["container:web", "nothing behind"]),
+        ("pod", 1, ["in no Kubernetes pod", "do: "]),
+    ] {
+        let mut command = Command::new(&options.tracer);
+        command.args(["run", "--scope", scope]);
+        let ended = Program::run(&mut command, options.program_limit())?;
+        if ended.status.code() != Some(status) || !ended.stdout.is_empty() {
+            problems.push(format!("--scope {scope}: {ended}"));
+        }
+        problems.extend(lacks(scope, &ended.stderr, &words));
+    }
+    Ok(problems)
+}
