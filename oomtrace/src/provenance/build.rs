@@ -5,7 +5,7 @@ use super::{
     case::{Case, Kill, Link, Status, Unseen},
     claims,
     clock::Clock,
-    containers::{self, Containers},
+    containers::Containers,
     findings,
     judge::{self, Verdict},
     levels,
@@ -267,7 +267,7 @@ impl Subject<'_> {
 
     /// Where the victim ran, and as what.
     pub(super) fn located(&self, victim: &Process, kill: Option<&Sigkill>) -> Located<'_> {
-        let place = containers::place(victim);
+        let place = self.containers.place(victim);
         let known = place
             .containers
             .first()
@@ -394,7 +394,7 @@ impl Subject<'_> {
 
     fn actor(&self, party: &Party, sender: &Process) -> Actor {
         let place = match party.group {
-            Some(group) if group == sender.group => containers::place(sender),
+            Some(group) if group == sender.group => self.containers.place(sender),
             Some(group) => sender
                 .ancestry
                 .iter()
@@ -413,7 +413,7 @@ impl Subject<'_> {
     }
 
     fn sender(&self, process: &Process) -> Sender {
-        let (container, unit) = self.names(&containers::place(process));
+        let (container, unit) = self.names(&self.containers.place(process));
         let (argv, argv_truncated) = self.args(process.argv.as_ref());
         Sender {
             pid: process.group.tgid,

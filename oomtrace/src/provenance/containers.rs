@@ -69,6 +69,11 @@ impl Known {
 pub(super) struct Containers {
     known: HashMap<String, Known>,
     order: VecDeque<String>,
+    /// Cgroups that may be a container's, by what its id would be: runc and crun by themselves
+    /// call them as they like.
+    maybe: HashMap<String, Vec<String>>,
+    /// Those that are.
+    declared: HashMap<String, ContainerPlace>,
 }
 
 impl Containers {
@@ -90,7 +95,10 @@ impl Containers {
 
     /// Takes a cgroup's coming or going; returns what is to be asked.
     pub(super) fn cgroup(&mut self, change: &CgroupChange) -> Option<Ask> {
-        let place = Place::of(&change.path);
+        let place = self.locate(&change.path);
+        if place == Place::default() && change.kind == CgroupChangeKind::Made {
+            return self.ask_whether(change);
+        }
         // What is below a container's own cgroup says nothing of the container.
         let own = place
             .containers
@@ -154,7 +162,75 @@ impl Containers {
         })
     }
 
+    /// Asks whether a cgroup is a container's of which the path tells nothing.
+    fn ask_whether(&mut self, change: &CgroupChange) -> Option<Ask> {
+        let id = change.path.rsplit('/').next().filter(|id| !id.is_empty())?;
+        if self.maybe.len() >= MOST {
+            self.maybe.clear();
+        }
+        let paths = self.maybe.entry(id.to_owned()).or_default();
+        paths.retain(|path| *path != change.path);
+        // One in each hierarchy.
+        if paths.len() < 2 {
+            paths.push(change.path.clone());
+        }
+        Some(Ask {
+            id: id.to_owned(),
+            cgroup: change.path.clone(),
+            what: What::Facts,
+        })
+    }
+
+    /// Where what runs at this path runs.
+    pub(super) fn locate(&self, path: &str) -> Place {
+        let mut place = Place::of(path);
+        if place.containers.is_empty() && !self.declared.is_empty() {
+            let above = std::iter::successors(Some(path), |path| {
+                path.rsplit_once('/').map(|(above, _)| above)
+            });
+            let declared = above.filter_map(|path| self.declared.get(path)).next();
+            place.containers.extend(declared.cloned());
+        }
+        place
+    }
+
+    /// Where a process ran, by the paths of its cgroups.
+    pub(super) fn place(&self, process: &Process) -> Place {
+        let of = |path: &Option<String>| {
+            path.as_deref()
+                .map(|path| self.locate(path))
+                .unwrap_or_default()
+        };
+        let memory = of(&process.memory_cgroup);
+        let unified = of(&process.unified_cgroup);
+        // On hybrid hosts either may be the one that tells.
+        if memory.containers.len() >= unified.containers.len() {
+            Place {
+                unit: memory.unit.or(unified.unit),
+                ..memory
+            }
+        } else {
+            Place {
+                pod: unified.pod.or(memory.pod),
+                ..unified
+            }
+        }
+    }
+
     pub(super) fn facts(&mut self, facts: ContainerFacts) {
+        if facts.runtime.is_some() {
+            for cgroup in self.maybe.remove(&facts.id).unwrap_or_default() {
+                if self.declared.len() >= MOST {
+                    self.declared.clear();
+                }
+                let place = ContainerPlace {
+                    runtime: None,
+                    id: facts.id.clone(),
+                    cgroup: cgroup.clone(),
+                };
+                self.declared.insert(cgroup, place);
+            }
+        }
         let known = self.entry(&facts.id);
         known.is_unknown = false;
         known.facts = Some(Arc::new(facts));
@@ -170,6 +246,10 @@ impl Containers {
     }
 
     pub(super) fn unknown(&mut self, unknown: &ContainerUnknown) {
+        if self.maybe.remove(&unknown.id).is_some() && !self.known.contains_key(&unknown.id) {
+            // No container at all.
+            return;
+        }
         let known = self.entry(&unknown.id);
         if unknown.of_end {
             known.no_end = true;
@@ -186,25 +266,5 @@ impl Containers {
     /// Remembers an OOM kill.
     pub(super) fn oom(&mut self, id: &str, oom: Oom) {
         self.entry(id).oom = Some(oom);
-    }
-}
-
-/// Where a process ran, by the paths of its cgroups.
-#[must_use]
-pub(super) fn place(process: &Process) -> Place {
-    let of = |path: &Option<String>| path.as_deref().map(Place::of).unwrap_or_default();
-    let memory = of(&process.memory_cgroup);
-    let unified = of(&process.unified_cgroup);
-    // On hybrid hosts either may be the one that tells.
-    if memory.containers.len() >= unified.containers.len() {
-        Place {
-            unit: memory.unit.or(unified.unit),
-            ..memory
-        }
-    } else {
-        Place {
-            pod: unified.pod.or(memory.pod),
-            ..unified
-        }
     }
 }

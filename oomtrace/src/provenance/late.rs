@@ -7,7 +7,7 @@ use super::{
     build::Survival,
     case::Case,
     claims,
-    containers::{self, Known, Oom},
+    containers::{Known, Oom},
     engine::Engine,
     record::{Cause, Death},
     role::Role,
@@ -87,7 +87,9 @@ impl Engine {
     ) -> Box<Death> {
         let killed = case.killer().map(|kill| &kill.event.victim);
         let victim = killed.or(case.exit.as_ref().map(|exit| &exit.victim));
-        let place = victim.map(containers::place).unwrap_or_default();
+        let place = victim
+            .map(|victim| self.containers.place(victim))
+            .unwrap_or_default();
         let (Some(container), Some(role)) =
             (place.containers.into_iter().next(), death.victim.role)
         else {

@@ -1,7 +1,7 @@
 //! Whose deaths are told. The programs hold back what is out of scope; what they let through
 //! because it was not known yet is sorted out here.
 
-use super::{Output, containers, containers::Containers, engine::Engine, record::Death};
+use super::{Output, containers::Containers, engine::Engine, record::Death};
 use crate::{
     event::{
         Process,
@@ -75,7 +75,7 @@ impl Engine {
             .into_iter()
             .filter_map(|path| path.as_deref())
             .collect();
-        let place = containers::place(&victim);
+        let place = self.containers.place(&victim);
         self.scope.holds(&paths, &place, &self.containers)
     }
 
@@ -96,7 +96,7 @@ impl Engine {
     pub(super) fn decide(&mut self, out: &mut Vec<Output>) {
         let candidates = std::mem::take(&mut self.candidates);
         for candidate in candidates {
-            let place = Place::of(&candidate.path);
+            let place = self.containers.locate(&candidate.path);
             let holds = self
                 .scope
                 .holds(&[&candidate.path], &place, &self.containers);

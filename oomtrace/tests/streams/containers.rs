@@ -502,6 +502,32 @@ fn scoped(target: &str) -> Scope {
 }
 
 #[test]
+fn a_runtime_may_know_a_container_that_its_path_does_not_tell() {
+    let path = "/somewhere/job-1";
+    let victim = init(path);
+    let known = ContainerFacts {
+        id: "job-1".to_owned(),
+        runtime: Some("runc".to_owned()),
+        name: Some("job-1".to_owned()),
+        ..web()
+    };
+    let death = || [sigkill(&kill(&runc(), &victim)), exit(&victim, BY_SIGKILL)];
+    let ran = run([made(path), facts(&known)].into_iter().chain(death()));
+    assert_eq!(asks(&ran)[0].id, "job-1");
+    assert_eq!(name(ran.deaths()[0]), Some("job-1"));
+    assert_eq!(ran.deaths()[0].victim.role, Some(Role::ContainerInit));
+    let nobody = Event::ContainerUnknown(ContainerUnknown {
+        boottime_ns: KILLED_NS,
+        id: "job-1".to_owned(),
+        of_end: false,
+        why: "no runtime".to_owned(),
+    });
+    let ran = run([made(path), nobody].into_iter().chain(death()));
+    assert_eq!(ran.the_death().container, None);
+    assert_eq!(ran.the_death().victim.role, Some(Role::Host));
+}
+
+#[test]
 fn a_scope_by_name_waits_for_the_name() {
     let victim = init(&docker());
     let events = |facts: Event| {
