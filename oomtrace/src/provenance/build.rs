@@ -272,8 +272,10 @@ impl Subject<'_> {
             .containers
             .first()
             .and_then(|container| self.containers.get(&container.id));
+        let unit = place.unit.as_ref();
+        let dead_main = unit.and_then(|unit| self.containers.dead_main(&unit.cgroup));
         Located {
-            role: role::of(victim, kill, &place, known, self.rules),
+            role: role::of(victim, kill, &place, known, dead_main, self.rules),
             place,
             known,
         }

@@ -74,6 +74,8 @@ pub(super) struct Containers {
     maybe: HashMap<String, Vec<String>>,
     /// Those that are.
     declared: HashMap<String, ContainerPlace>,
+    /// The main process of each unit in which it has died, by the unit's cgroup.
+    mains: HashMap<String, Group>,
 }
 
 impl Containers {
@@ -96,6 +98,7 @@ impl Containers {
     /// Takes a cgroup's coming or going; returns what is to be asked.
     pub(super) fn cgroup(&mut self, change: &CgroupChange) -> Option<Ask> {
         let place = self.locate(&change.path);
+        self.mains.remove(&change.path);
         if place == Place::default() && change.kind == CgroupChangeKind::Made {
             return self.ask_whether(change);
         }
@@ -256,6 +259,19 @@ impl Containers {
         } else if known.facts.is_none() {
             known.is_unknown = true;
         }
+    }
+
+    /// Remembers the main process of a unit, at its death.
+    pub(super) fn main(&mut self, cgroup: &str, group: Group) {
+        if self.mains.len() >= MOST {
+            self.mains.clear();
+        }
+        self.mains.insert(cgroup.to_owned(), group);
+    }
+
+    /// The main process of a unit that has died.
+    pub(super) fn dead_main(&self, cgroup: &str) -> Option<Group> {
+        self.mains.get(cgroup).copied()
     }
 
     /// Remembers who its init was.

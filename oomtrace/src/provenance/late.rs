@@ -90,6 +90,9 @@ impl Engine {
         let place = victim
             .map(|victim| self.containers.place(victim))
             .unwrap_or_default();
+        if let (Some(unit), Some(Role::UnitMain)) = (&place.unit, death.victim.role) {
+            self.containers.main(&unit.cgroup, group);
+        }
         let (Some(container), Some(role)) =
             (place.containers.into_iter().next(), death.victim.role)
         else {

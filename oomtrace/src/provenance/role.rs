@@ -8,7 +8,7 @@ use super::{
     rules::{Role as ActorRole, Rules},
 };
 use crate::{
-    event::{Process, Sigkill},
+    event::{Group, Process, Sigkill},
     identity::place::Place,
 };
 
@@ -38,6 +38,7 @@ pub(super) fn of(
     kill: Option<&Sigkill>,
     place: &Place,
     known: Option<&Known>,
+    dead_main: Option<Group>,
     rules: &Rules,
 ) -> Role {
     let of_process = |process: &Process| {
@@ -89,7 +90,10 @@ pub(super) fn of(
     }
     match &place.unit {
         Some(unit) if unit.name.ends_with(".service") => {
-            if of_parent == Some(ActorRole::ServiceManager) {
+            // What a main process leaves behind, the service manager takes on.
+            let is_left = dead_main
+                .is_some_and(|main| main != victim.group && main.start_ns <= victim.group.start_ns);
+            if of_parent == Some(ActorRole::ServiceManager) && !is_left {
                 Role::UnitMain
             } else {
                 Role::UnitChild

@@ -573,3 +573,28 @@ fn what_is_out_of_scope_is_not_told() {
         assert_eq!(!ran.deaths().is_empty(), told, "{scope:?}");
     }
 }
+
+#[test]
+fn what_a_main_process_leaves_behind_is_not_the_next_main() {
+    let mut systemd = process(1, "systemd");
+    systemd.ancestry.clear();
+    systemd.exe = Some("/usr/lib/systemd/systemd".to_owned());
+    let unit = |tgid: u32| {
+        let mut process = child(&systemd, tgid, "sh");
+        process.memory_cgroup = Some("/system.slice/job.service".to_owned());
+        process
+    };
+    let (main, left) = (unit(1200), unit(1201));
+    let ran = run([
+        sigkill(&kill(&systemd, &main)),
+        exit(&main, BY_SIGKILL),
+        sigkill(&kill(&systemd, &left)),
+        exit(&left, BY_SIGKILL),
+        made("/system.slice/job.service"),
+        sigkill(&kill(&systemd, &unit(1300))),
+        exit(&unit(1300), BY_SIGKILL),
+    ]);
+    let roles: Vec<_> = ran.deaths().iter().map(|death| death.victim.role).collect();
+    let wanted = [Role::UnitMain, Role::UnitChild, Role::UnitMain];
+    assert_eq!(roles, wanted.map(Some));
+}
