@@ -1,0 +1,289 @@
+//! The sockets of runtimes as they are asked: which of them about what, with time limits,
+//! and those that hang or talk nonsense left in peace for a while.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::Semaphore,
+    task::JoinSet,
+    time::{Instant, timeout},
+};
+
+use super::{
+    api::{ApiError, Known},
+    containerd::Containerd,
+    cri::Cri,
+    docker::Docker,
+    sockets::{Api, Socket},
+};
+use crate::{event::container::Ask, identity::place::Place};
+
+/// A runtime has so long for an answer. One that was late gets twice that the next time: a
+/// machine may be busy.
+const LIMIT: Duration = Duration::from_millis(300);
+/// After so many failures in a row it is left in peace.
+const FAILURES: u32 = 2;
+/// For so long.
+const ASIDE: Duration = Duration::from_secs(10);
+/// An API that is not offered at a socket is not asked for again for so long.
+const NOT_SERVED: Duration = Duration::from_secs(60);
+/// So many questions are put to one socket at a time.
+const AT_A_TIME: usize = 16;
+
+/// What was heard of a container.
+#[derive(Debug, Default)]
+pub(crate) struct Heard {
+    pub(crate) known: Vec<Known>,
+    /// Who did not know it or could not say, and why.
+    pub(crate) why: Vec<String>,
+}
+
+/// All sockets.
+#[derive(Debug, Default)]
+pub(crate) struct Endpoints(Mutex<Vec<Arc<Endpoint>>>);
+
+impl Endpoints {
+    fn all(&self) -> MutexGuard<'_, Vec<Arc<Endpoint>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the sockets that are there now; those that were there before keep their record.
+    pub(crate) fn update(&self, sockets: Vec<Socket>) {
+        let mut all = self.all();
+        all.retain(|endpoint| sockets.contains(&endpoint.socket));
+        for socket in sockets {
+            if !all.iter().any(|endpoint| endpoint.socket == socket) {
+                log::info!("found {}", socket.describe());
+                all.push(Arc::new(Endpoint::new(socket)));
+            }
+        }
+    }
+
+    /// Those that may know of a container. `runtime`: whose it is, if that is known.
+    fn of(&self, ask: &Ask, runtime: Option<&str>) -> Vec<Arc<Endpoint>> {
+        // Where people choose the ids, a container in a container is not the node's.
+        let is_inner = Place::of(&ask.cgroup).containers.len() > 1;
+        let may = |endpoint: &&Arc<Endpoint>| {
+            let socket = &endpoint.socket;
+            let chosen = socket.api == Api::Containerd;
+            socket.speaks_for(&ask.cgroup) && socket.api.may_know(runtime) && !(chosen && is_inner)
+        };
+        self.all().iter().filter(may).cloned().collect()
+    }
+
+    /// Asks all that may know, at once. What takes longer than `limit` in all is cut off.
+    pub(crate) async fn ask(&self, ask: &Ask, runtime: Option<&str>, limit: Duration) -> Heard {
+        let mut asked = JoinSet::new();
+        for endpoint in self.of(ask, runtime) {
+            let id = ask.id.clone();
+            asked.spawn(async move {
+                let answer = endpoint.ask(&id).await;
+                (endpoint, answer)
+            });
+        }
+        let mut heard = Heard::default();
+        let end = Instant::now() + limit;
+        loop {
+            match tokio::time::timeout_at(end, asked.join_next()).await {
+                Ok(None) => break,
+                Ok(Some(Ok((_, Ok(known))))) => heard.known.push(known),
+                Ok(Some(Ok((endpoint, Err(error))))) if error.is_worth_telling() => {
+                    let whom = endpoint.socket.describe();
+                    heard.why.push(format!("{whom}: {error}"));
+                }
+                Ok(Some(_)) => {}
+                Err(_) => {
+                    let why = "not all sockets answered in time";
+                    heard.why.push(why.to_owned());
+                    break;
+                }
+            }
+        }
+        heard
+    }
+}
+
+impl Socket {
+    fn describe(&self) -> String {
+        let path = self.path.display();
+        match self.api {
+            Api::Docker => format!("Docker's API at {path}"),
+            Api::Cri => format!("CRI at {path}"),
+            Api::Containerd => format!("containerd's API at {path}"),
+        }
+    }
+
+    /// A user's own daemons speak for what runs in that user's slice of systemd's.
+    fn speaks_for(&self, cgroup: &str) -> bool {
+        self.user.is_none_or(|user| {
+            let slice = format!("user-{user}.slice");
+            cgroup.split('/').any(|name| name == slice)
+        })
+    }
+}
+
+impl Api {
+    fn may_know(self, runtime: Option<&str>) -> bool {
+        let whose = match runtime {
+            // It may be another's, which had them make it.
+            None | Some("runc" | "crun") => return true,
+            Some(runtime) => runtime,
+        };
+        let of_its_own: &[&str] = match self {
+            Self::Docker => &["docker", "podman"],
+            Self::Cri => &["containerd", "cri-o", "docker"],
+            Self::Containerd => &["containerd"],
+        };
+        of_its_own.contains(&whose)
+    }
+}
+
+/// One API at one socket.
+#[derive(Debug)]
+struct Endpoint {
+    socket: Socket,
+    permits: Semaphore,
+    health: Mutex<Health>,
+}
+
+#[derive(Debug)]
+struct Health {
+    client: Option<Arc<Client>>,
+    failures: u32,
+    aside_until: Option<Instant>,
+    why_aside: ApiError,
+    /// It was logged that it does not answer.
+    told: bool,
+}
+
+#[derive(Debug)]
+enum Client {
+    Docker(Docker),
+    Cri(Cri),
+    Containerd(Containerd),
+}
+
+impl Endpoint {
+    fn new(socket: Socket) -> Self {
+        Self {
+            socket,
+            permits: Semaphore::new(AT_A_TIME),
+            health: Mutex::new(Health {
+                client: None,
+                failures: 0,
+                aside_until: None,
+                why_aside: ApiError::NotServed,
+                told: false,
+            }),
+        }
+    }
+
+    fn health(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_ready(&self) -> bool {
+        let aside = self.health().aside_until;
+        aside.is_none_or(|until| until <= Instant::now())
+    }
+
+    fn client(&self) -> Result<Arc<Client>, ApiError> {
+        let mut health = self.health();
+        if let Some(client) = &health.client {
+            return Ok(Arc::clone(client));
+        }
+        let path = &self.socket.path;
+        let client = Arc::new(match self.socket.api {
+            Api::Docker => Client::Docker(Docker::at(path)?),
+            Api::Cri => Client::Cri(Cri::at(path)?),
+            Api::Containerd => Client::Containerd(Containerd::at(path)?),
+        });
+        health.client = Some(Arc::clone(&client));
+        Ok(client)
+    }
+
+    async fn ask(&self, id: &str) -> Result<Known, ApiError> {
+        // Waiting for one's turn is no failure of the runtime's.
+        let _permit = self.permits.acquire().await;
+        if !self.is_ready() {
+            return Err(self.health().why_aside.clone());
+        }
+        let limit = LIMIT * (self.health().failures.min(FAILURES - 1) + 1);
+        let asking = async {
+            match &*self.client()? {
+                Client::Docker(docker) => docker.inspect(id).await,
+                Client::Cri(cri) => cri.inspect(id).await,
+                Client::Containerd(containerd) => containerd.inspect(id).await,
+            }
+        };
+        let answer = timeout(limit, asking).await.unwrap_or_else(|_| {
+            let limit = limit.as_millis();
+            Err(ApiError::Failed(format!("no answer within {limit} ms")))
+        });
+        self.note(&answer);
+        answer
+    }
+
+    fn note(&self, answer: &Result<Known, ApiError>) {
+        let mut health = self.health();
+        match answer {
+            Ok(_) | Err(ApiError::NotKnown) => {
+                health.failures = 0;
+                health.aside_until = None;
+            }
+            // Whoever listened there has gone for good, or comes back with another socket.
+            Err(ApiError::Gone) => health.client = None,
+            Err(ApiError::NotServed) => {
+                health.aside_until = Some(Instant::now() + NOT_SERVED);
+                health.why_aside = ApiError::NotServed;
+            }
+            Err(ApiError::Failed(why)) => {
+                health.client = None;
+                health.failures += 1;
+                if health.failures < FAILURES {
+                    return;
+                }
+                health.aside_until = Some(Instant::now() + ASIDE);
+                health.why_aside = ApiError::Failed(format!("left in peace for a while: {why}"));
+                if !health.told {
+                    health.told = true;
+                    log::warn!("{} does not answer: {why}", self.socket.describe());
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    #[test]
+    fn a_users_socket_speaks_for_that_users_slice() {
+        let mut socket = Socket {
+            path: PathBuf::from("/run/user/1000/docker.sock"),
+            api: Api::Docker,
+            user: Some(1000),
+        };
+        let own = "/user.slice/user-1000.slice/user@1000.service/user.slice/docker-4f.scope";
+        assert!(socket.speaks_for(own));
+        assert!(!socket.speaks_for("/system.slice/docker-4f.scope"));
+        assert!(!socket.speaks_for("/user.slice/user-10001.slice/docker-4f.scope"));
+        socket.user = None;
+        assert!(socket.speaks_for("/system.slice/docker-4f.scope"));
+    }
+
+    #[test]
+    fn who_is_asked_depends_on_whose_it_is() {
+        assert!(Api::Docker.may_know(Some("podman")));
+        assert!(!Api::Docker.may_know(Some("cri-o")));
+        assert!(!Api::Cri.may_know(Some("podman")));
+        assert!(Api::Cri.may_know(Some("runc")), "it may be containerd's");
+        assert!(Api::Containerd.may_know(None));
+    }
+}
