@@ -5,5 +5,6 @@ pub mod cgroupfs;
 pub mod host;
 pub mod place;
 pub mod process;
+pub mod resolver;
 pub mod runtime;
 pub mod target;
