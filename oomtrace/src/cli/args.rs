@@ -8,6 +8,7 @@ use clap_complete::Shell;
 
 use super::scope::ScopeArg;
 use crate::{
+    identity::resolver,
     probe::{attach::check_ring_bytes, plan::OomHook},
     provenance::{Config, redact::ArgvPolicy, rules::Rules},
 };
@@ -164,6 +165,24 @@ pub(super) struct ScopeArgs {
     pub(super) scope: ScopeArg,
 }
 
+/// Options about what is looked up beside the kernel.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct LookupArgs {
+    /// Do not ask container runtimes: neither their files nor their sockets
+    #[arg(long)]
+    no_runtimes: bool,
+}
+
+impl LookupArgs {
+    pub(super) fn resolver(&self) -> resolver::Options {
+        if self.no_runtimes {
+            resolver::Options::nobody()
+        } else {
+            resolver::Options::of_node()
+        }
+    }
+}
+
 /// Options about tracing.
 #[derive(Clone, Debug, Args)]
 pub(super) struct TraceArgs {
@@ -171,6 +190,8 @@ pub(super) struct TraceArgs {
     pub(super) deaths: DeathArgs,
     #[command(flatten)]
     pub(super) probe: ProbeArgs,
+    #[command(flatten)]
+    pub(super) lookups: LookupArgs,
     /// Also write the stream of events to a file, for `oomtrace replay`
     #[arg(long, value_name = "FILE")]
     pub(super) record: Option<PathBuf>,
@@ -182,6 +203,8 @@ pub(super) struct RecordArgs {
     pub(super) probe: ProbeArgs,
     #[command(flatten)]
     pub(super) scope: ScopeArgs,
+    #[command(flatten)]
+    pub(super) lookups: LookupArgs,
     /// The file to write
     pub(super) file: PathBuf,
 }

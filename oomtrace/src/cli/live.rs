@@ -22,7 +22,8 @@ use oomtrace_common::maps::QUIET_NS;
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{
-    args::{ProbeArgs, TraceArgs},
+    args::{LookupArgs, ProbeArgs, TraceArgs},
+    runtimes::Runtimes,
     scope::{self, OwnPod, ScopeArg},
     shield::Shield,
 };
@@ -33,7 +34,7 @@ use crate::{
         entry::{Attached, Entry, OomLine, ProcessState, Symbol},
         recording::Writer,
     },
-    identity::{host, process},
+    identity::{host, process, resolver::Asker},
     pipeline::{Lookups, Pipeline, PipelineError, Source},
     probe::{
         attach::{Options, Probe},
@@ -80,6 +81,7 @@ struct Node {
     log: Option<KernelLog>,
     namer: Option<Namer>,
     scope: Option<ScopeMap>,
+    asker: Option<Asker>,
 }
 
 impl Lookups for Node {
@@ -109,7 +111,11 @@ impl Lookups for Node {
         process::state(group, now_ns)
     }
 
-    fn ask_container(&mut self, _: Ask) {}
+    fn ask_container(&mut self, ask: Ask) {
+        if let Some(asker) = &self.asker {
+            asker.ask(ask);
+        }
+    }
 
     fn scope(&mut self, cgroup_id: u64, held: bool) {
         match &mut self.scope {
@@ -160,6 +166,7 @@ pub(super) struct Tracing<'a> {
     pub(super) rules: Rules,
     pub(super) record: Option<&'a Path>,
     pub(super) scope: ScopeArg,
+    pub(super) lookups: LookupArgs,
 }
 
 impl<'a> Tracing<'a> {
@@ -170,6 +177,7 @@ impl<'a> Tracing<'a> {
             rules: args.deaths.rules()?,
             record: args.record.as_deref(),
             scope: ScopeArg::Node,
+            lookups: args.lookups,
         })
     }
 }
@@ -179,6 +187,7 @@ pub(super) struct Live {
     probe: AsyncFd<Probe>,
     entries: Option<SyncSender<Entry>>,
     sent: u64,
+    runtimes: Runtimes,
     /// Found no room with the second thread; goes before all others.
     held: Option<Entry>,
     /// Losses that wait for the same, and what comes after them.
@@ -242,12 +251,16 @@ impl Live {
             log::info!("not to be had here: {}: {}", absent.what, absent.why);
         }
 
+        let (entries, waiting) = sync_channel(WAITING);
+        let runtimes = Runtimes::start(what.lookups.resolver(), entries.clone());
+
         let mut pipeline = Pipeline::new(
             Source::Live,
             Node {
                 log,
                 namer: probe.take_namer(),
                 scope: scoping.map,
+                asker: runtimes.asker(),
             },
             what.config,
             what.rules,
@@ -257,7 +270,6 @@ impl Live {
         if let Some(recorder) = recorder {
             pipeline.record_to(recorder);
         }
-        let (entries, waiting) = sync_channel(WAITING);
         let progress = Arc::new(Progress::default());
         let seen = Arc::clone(&progress);
         let worker = std::thread::Builder::new()
@@ -273,6 +285,7 @@ impl Live {
             probe,
             entries: Some(entries),
             sent: 0,
+            runtimes,
             held: None,
             late: VecDeque::new(),
             more: false,
@@ -286,6 +299,7 @@ impl Live {
             live.send(Entry::Cgroup(found));
         }
         live.send(Entry::Attached(attached));
+        live.runtimes.may_answer();
         Ok(live)
     }
 
@@ -420,6 +434,11 @@ impl Live {
         Turn::GoOn
     }
 
+    /// Entries of this thread and answers of container runtimes.
+    fn sent_in_all(&self) -> u64 {
+        self.sent + self.runtimes.sent()
+    }
+
     /// Passes on all that was received, ends the stream, and waits until it is written: a
     /// little for those that are dying, and for a reader as long as it reads.
     pub(super) fn finish(mut self) -> Result<()> {
@@ -429,14 +448,19 @@ impl Live {
         let mut running = true;
         while running && patience.lasts() {
             running = self.drain() == Turn::GoOn;
+            // Asked twice: an answer that is taken may bring another question.
+            let answers = || self.runtimes.are_awaited(began.elapsed());
+            let awaited = answers();
             let taken = self.progress.taken.load(Ordering::Acquire);
             let dying = self.progress.dying.load(Ordering::Acquire);
-            let all_taken = taken == self.sent && self.held.is_none() && !self.more;
-            if all_taken && (dying == 0 || began.elapsed() >= SETTLE) {
+            let all_taken = taken == self.sent_in_all() && self.held.is_none() && !self.more;
+            let awaited = awaited || answers();
+            if all_taken && !awaited && (dying == 0 || began.elapsed() >= SETTLE) {
                 break;
             }
             wait();
         }
+        self.runtimes.end();
         if running && self.losses() == Turn::GoOn {
             self.late.push_back(Entry::Stopped(host::now()));
         }
@@ -454,7 +478,8 @@ impl Live {
         };
         while !worker.is_finished() {
             if !patience.lasts() {
-                let waiting = self.sent - self.progress.taken.load(Ordering::Acquire);
+                let taken = self.progress.taken.load(Ordering::Acquire);
+                let waiting = self.sent_in_all().saturating_sub(taken);
                 return Err(anyhow!(
                     "{waiting} events could not be written: nobody reads the output\n\
                      do: read it, or send it to a file"
@@ -491,12 +516,16 @@ fn work(
     entries: &Receiver<Entry>,
     progress: &Progress,
 ) -> Result<(), PipelineError> {
-    let pushed = entries.iter().try_for_each(|entry| {
-        let pushed = pipeline.push(&entry);
+    let mut pushed = Ok(());
+    for entry in entries {
+        pushed = pipeline.push(&entry);
         progress.dying.store(pipeline.dying(), Ordering::Release);
         progress.taken.fetch_add(1, Ordering::Release);
-        pushed
-    });
+        // What comes after the end, such as a late answer of a runtime's, is not told.
+        if pushed.is_err() || matches!(entry, Entry::Stopped(_)) {
+            break;
+        }
+    }
     // Whatever the sinks say, the recording gets its end.
     let finished = pipeline.finish();
     pushed.and(finished)

@@ -9,6 +9,7 @@ mod output;
 mod record;
 mod replay;
 mod run;
+mod runtimes;
 mod scope;
 mod shield;
 mod user;

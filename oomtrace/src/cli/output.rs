@@ -23,6 +23,8 @@ pub(super) fn init_log(verbose: u8, quiet: bool) {
     env_logger::Builder::from_env(env)
         .format_target(false)
         .format_timestamp(None)
+        // It would log all that Docker says of a container: environment, secrets and all.
+        .filter_module("bollard", log::LevelFilter::Off)
         .init();
 }
 

@@ -28,6 +28,7 @@ pub(super) fn run(
         rules: Rules::built_in()?,
         record: Some(&args.file),
         scope: args.scope.scope.clone(),
+        lookups: args.lookups,
     };
     let progress = Progress {
         file: args.file.clone(),
