@@ -5,8 +5,6 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 const JOBS: u8 = 2;
-const TIMEOUT_SECONDS: u64 = 240;
-const MEMORY_MIB: u32 = 1024;
 const FUZZ_SECONDS: u32 = 20;
 
 /// Builds, packs and tests oomtrace.
@@ -22,14 +20,14 @@ pub(crate) enum Task {
     /// Install what pins.toml names, where it lacks (every other task does this by itself)
     Setup,
     /// Build the static binary and print its path
-    Build(BuildArgs),
+    Build(BuildTask),
     /// Build the tracer, then run it in place of this process
     Run(RunArgs),
     /// Pack the release binary with licences and man page into target/dist
     Dist,
     /// Feed the readers of foreign bytes with made-up ones, and say what they break
     Fuzz(FuzzArgs),
-    /// Boot Debian's kernels under QEMU and run the scenarios in them
+    /// Boot Debian's kernels under QEMU and run the scenarios in them, or a whole Debian
     Vm(VmArgs),
     /// End real containers, pods and units on this machine and compare the records
     Runtimes(RuntimesArgs),
@@ -37,6 +35,15 @@ pub(crate) enum Task {
     Bench(BenchArgs),
     /// Run everything that must pass: format, lints, tests, scenarios here and in VMs
     Test(TestArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BuildTask {
+    #[command(flatten)]
+    pub(crate) build: BuildArgs,
+    /// Build beside it the programs that test it
+    #[arg(long)]
+    pub(crate) tests: bool,
 }
 
 #[derive(Debug, Args)]
@@ -93,11 +100,38 @@ impl Hooks {
     }
 }
 
+/// A release of Debian, as a system with container runtimes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Image {
+    Bookworm,
+    Trixie,
+}
+
+impl Image {
+    pub(crate) const ALL: [Self; 2] = [Self::Bookworm, Self::Trixie];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Bookworm => "bookworm",
+            Self::Trixie => "trixie",
+        }
+    }
+}
+
 #[derive(Clone, Debug, Args)]
 pub(crate) struct VmArgs {
     /// Kernel series to boot (may be given more than once): 5.10, 6.1, 6.12, 6.18, 7.2 or all
     #[arg(long, value_name = "SERIES", default_value = "all")]
     pub(crate) kernel: Vec<String>,
+    /// Boot a Debian with systemd and container runtimes instead (may be given more than once),
+    /// and run the runtime tests in it
+    #[arg(
+        long,
+        value_enum,
+        value_name = "RELEASE",
+        conflicts_with_all = ["kernel", "cgroup", "hooks", "require_hooks"]
+    )]
+    pub(crate) image: Vec<Image>,
     /// Version of the memory cgroups in the guest; v1 where the kernel still has it
     #[arg(long, value_enum, default_value_t = Cgroup::Both)]
     pub(crate) cgroup: Cgroup,
@@ -107,13 +141,13 @@ pub(crate) struct VmArgs {
     /// Fail where a kernel does not give these hooks, instead of skipping
     #[arg(long)]
     pub(crate) require_hooks: bool,
-    /// Run this scenario alone (may be given more than once)
-    #[arg(long, value_name = "SCENARIO")]
+    /// Run this scenario or runtime test alone (may be given more than once)
+    #[arg(long, value_name = "NAME")]
     pub(crate) only: Vec<String>,
-    /// Keep the recordings of the runs, one folder a boot
+    /// Keep the recordings of the runs, or what a command has put into /save; one folder a boot
     #[arg(long, value_name = "DIR")]
     pub(crate) save: Option<PathBuf>,
-    /// Run this shell command in the guest instead of the scenarios, and print what it says
+    /// Run this shell command in the guest instead of the tests, and print what it says
     #[arg(long, value_name = "COMMAND")]
     pub(crate) sh: Option<String>,
     /// Put a file of the host into the guest's /files (may be given more than once)
@@ -122,15 +156,15 @@ pub(crate) struct VmArgs {
     /// Guests that run at the same time
     #[arg(long, value_name = "N", default_value_t = JOBS, value_parser = clap::value_parser!(u8).range(1..))]
     pub(crate) jobs: u8,
-    /// Time limit of one boot, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = TIMEOUT_SECONDS)]
-    pub(crate) timeout: u64,
+    /// Time limit of one boot, in seconds (240; with --image 600)
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) timeout: Option<u64>,
     /// Processors of a guest; more than one is a risk under emulation, see vm/qemu.rs
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
     pub(crate) cpus: Option<u8>,
-    /// Memory of a guest, in MiB
-    #[arg(long, value_name = "MIB", default_value_t = MEMORY_MIB)]
-    pub(crate) memory: u32,
+    /// Memory of a guest, in MiB (1024; with --image 2048)
+    #[arg(long, value_name = "MIB")]
+    pub(crate) memory: Option<u32>,
 }
 
 impl Default for VmArgs {
@@ -138,6 +172,7 @@ impl Default for VmArgs {
     fn default() -> Self {
         Self {
             kernel: vec!["all".to_owned()],
+            image: Vec::new(),
             cgroup: Cgroup::Both,
             hooks: vec![Hooks::Auto],
             require_hooks: false,
@@ -146,9 +181,9 @@ impl Default for VmArgs {
             sh: None,
             add: Vec::new(),
             jobs: JOBS,
-            timeout: TIMEOUT_SECONDS,
+            timeout: None,
             cpus: None,
-            memory: MEMORY_MIB,
+            memory: None,
         }
     }
 }

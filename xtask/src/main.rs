@@ -9,7 +9,7 @@
 //! | `setup`, `toolchain`, `linker`, `packages` | installing what is pinned or needed, only where it lacks |
 //! | `compile`, `dist` | the static binary, and the archive around it |
 //! | `cases` | the result protocol of the scenarios, and adding results up |
-//! | `vm` | Debian's kernels under QEMU |
+//! | `vm` | Debian's kernels, and whole Debian systems, under QEMU |
 //! | `runtimes` | real container runtimes and systemd, on this machine |
 //! | `bench` | what tracing costs, beside other tools |
 //! | `fuzz` | the fuzz targets |
@@ -63,7 +63,11 @@ fn run(task: &Task) -> Result<ExitCode> {
         Task::Setup => setup::run(&project).map(|_| ExitCode::SUCCESS),
         Task::Build(args) => {
             let tools = setup::run(&project)?;
-            let binary = compile::tracer(&project, &tools, args, false)?;
+            if args.tests {
+                let tests = [vm::PACKAGES.as_slice(), &runtimes::PACKAGES].concat();
+                compile::packages(&project, &tools, &args.build, false, &tests)?;
+            }
+            let binary = compile::tracer(&project, &tools, &args.build, false)?;
             println!("{}", binary.display());
             Ok(ExitCode::SUCCESS)
         }

@@ -5,6 +5,7 @@
 
 mod libtest;
 mod steps;
+mod systems;
 
 use std::{
     fs,
@@ -39,7 +40,7 @@ struct Step {
 /// The first step that runs what was fetched.
 const HOST_STEP: &str = "scenarios on this machine";
 
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 12] = [
     Step {
         name: "format",
         run: steps::format,
@@ -80,6 +81,14 @@ const STEPS: [Step; 10] = [
         name: "scenarios in virtual machines",
         run: steps::vm,
     },
+    Step {
+        name: "runtimes in virtual machines",
+        run: systems::images,
+    },
+    Step {
+        name: "Vagrantfile",
+        run: systems::vagrant,
+    },
 ];
 
 pub(crate) fn run(project: &Project, args: &TestArgs) -> Result<ExitCode> {
@@ -97,7 +106,8 @@ pub(crate) fn run(project: &Project, args: &TestArgs) -> Result<ExitCode> {
     std::thread::scope(|scope| {
         // The network's part of the virtual machines, while the compilers work. What goes wrong
         // here is met again, and counted, by the step that needs it.
-        let mut fetched = (!args.no_vm).then(|| scope.spawn(|| vm::prepare(project)));
+        let mut fetched =
+            (!args.no_vm).then(|| scope.spawn(|| vm::prepare(project, systems::wanted(args))));
         for step in &STEPS {
             if step.name == HOST_STEP {
                 let _ = fetched.take().map(std::thread::ScopedJoinHandle::join);

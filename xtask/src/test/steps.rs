@@ -39,7 +39,7 @@ impl Ground<'_> {
     }
 
     /// A command that counts as one case.
-    fn case(&self, name: &str, command: &mut Command) -> Result<Outcome> {
+    pub(super) fn case(&self, name: &str, command: &mut Command) -> Result<Outcome> {
         let log = self.log(name);
         let status = command::logged(command, &log, COMPILE_LIMIT)?;
         if status.success() {
@@ -158,7 +158,7 @@ pub(super) fn binaries(ground: &Ground<'_>) -> Result<Outcome> {
     ground.case("static-binaries", &mut cargo)
 }
 
-fn built(ground: &Ground<'_>) -> PathBuf {
+pub(super) fn built(ground: &Ground<'_>) -> PathBuf {
     let args = BuildArgs {
         release: true,
         target: Arch::X86_64,
@@ -229,7 +229,7 @@ pub(super) fn vm(ground: &Ground<'_>) -> Result<Outcome> {
         kernel: wanted.into_iter().map(str::to_owned).collect(),
         hooks: HOOKS.to_vec(),
         require_hooks: true,
-        timeout: GUEST_LIMIT_SECONDS,
+        timeout: Some(GUEST_LIMIT_SECONDS),
         ..VmArgs::default()
     };
     outcome.absorb(vm::scenarios(ground.project, &args, &built(ground))?);

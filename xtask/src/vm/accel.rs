@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 
 use crate::{
     project::Project,
-    vm::qemu::{self, Accel, End, Machine},
+    vm::qemu::{self, Accel, End, Machine, Root},
 };
 
 /// With KVM, init runs within a second.
@@ -23,7 +23,12 @@ pub(crate) fn find(project: &Project, kernel: &Path, initramfs: &Path) -> Result
         return Ok(accel);
     }
     let logs = project.logs("vm").join("kvm-probe");
-    let mut machine = Machine::new(kernel.into(), initramfs.into(), Accel::Kvm, logs);
+    let mut machine = Machine::new(
+        kernel.into(),
+        Root::Initramfs(initramfs.into()),
+        Accel::Kvm,
+        logs,
+    );
     "oomtrace.probe".clone_into(&mut machine.append);
     machine.limit = PROBE_LIMIT;
     let accel = match qemu::boot(&machine)? {

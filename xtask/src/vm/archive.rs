@@ -32,6 +32,12 @@ pub(crate) struct Archive {
 impl Archive {
     /// Prepares the private state below `dir`; `refresh` fetches the lists.
     pub(crate) fn open(dir: &Path) -> Result<Self> {
+        let all = |mirrors: &Mirrors| mirrors.sources(&SUITES, &SECURITY_SUITES);
+        Self::with(dir, &all(&Mirrors::find()?))
+    }
+
+    /// The same, for some sources only.
+    pub(crate) fn with(dir: &Path, sources: &str) -> Result<Self> {
         if command::find("apt-get").is_none() {
             bail!("apt-get is not on the search path: Debian's kernels are fetched with it");
         }
@@ -44,8 +50,7 @@ impl Archive {
             let sub = dir.join(sub);
             fs::create_dir_all(&sub).with_context(|| format!("cannot create {}", sub.display()))?;
         }
-        let mirrors = Mirrors::find()?;
-        write(&dir.join("sources.list"), &mirrors.sources())?;
+        write(&dir.join("sources.list"), sources)?;
         write(&dir.join("state/status"), "")?;
         let conf = dir.join("apt.conf");
         write(&conf, &configuration(dir, &acquire_options()))?;
@@ -157,8 +162,14 @@ fn madison(listed: &str) -> Vec<Package> {
     listed.lines().filter_map(package).collect()
 }
 
+/// A release and its security updates, as lines of apt's sources.
+pub(crate) fn release_sources(release: &str) -> Result<String> {
+    let security = format!("{release}-security");
+    Ok(Mirrors::find()?.sources(&[release], &[&security]))
+}
+
 /// How the machine reaches the network (proxies, retries), in apt's own words.
-fn acquire_options() -> String {
+pub(crate) fn acquire_options() -> String {
     let dump = command::output(command::clean("apt-config").arg("dump")).unwrap_or_default();
     let kept = |line: &&str| {
         line.starts_with("Acquire::")
@@ -265,13 +276,13 @@ impl Mirrors {
         })
     }
 
-    fn sources(&self) -> String {
+    fn sources(&self, suites: &[&str], security_suites: &[&str]) -> String {
         // Suites past their support keep old dates; they are signed all the same.
         let line = |mirror: &str, suite: &str| {
             format!("deb [signed-by={KEYRING} check-valid-until=no] {mirror} {suite} main\n")
         };
-        let main = SUITES.iter().map(|suite| line(&self.main, suite));
-        let security = SECURITY_SUITES
+        let main = suites.iter().map(|suite| line(&self.main, suite));
+        let security = security_suites
             .iter()
             .map(|suite| line(&self.security, suite));
         main.chain(security).collect()

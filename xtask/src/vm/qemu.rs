@@ -1,7 +1,7 @@
 //! One boot: starting QEMU, watching the guest's serial lines, ending it in time.
 //!
 //! The kernel logs to the first serial line and init reports on the second, so that a message of
-//! the kernel cuts no result in two. A third carries files out.
+//! the kernel cuts no result in two. Files come out over a third, or on a disk.
 
 use std::{
     fs,
@@ -15,12 +15,14 @@ use anyhow::{Context as _, Result};
 
 use crate::command::{self, Guard};
 
-/// What `tests/vm/init` prints before all else.
+/// What `tests/vm/init` and `image-init` print before all else.
 const INIT_RAN: &str = "oomtrace-vm: init has run";
-/// What it prints at its end, with the exit status of what it ran.
+/// What they print at their end, with the exit status of what it ran.
 const EXIT_STATUS: &str = "oomtrace-vm: exit status ";
 /// Seen to take 4 to 8 s; on a busy machine more.
 const INIT_LIMIT: Duration = Duration::from_secs(75);
+/// Room for the files that a guest with disks sends out; only what is written takes space.
+const OUTBOX_BYTES: u64 = 64 << 20;
 /// The memory of the second NUMA node, soon filled.
 const SMALL_NODE_MIB: u32 = 128;
 
@@ -57,10 +59,26 @@ impl Accel {
     }
 }
 
+/// Where the guest's files come from.
+#[derive(Clone, Debug)]
+pub(crate) enum Root {
+    /// Everything in memory; files come out over the third serial line.
+    Initramfs(PathBuf),
+    /// NVMe: Debian's cloud kernels need no module for it. Files come out on a disk of their own.
+    Disks(Vec<Disk>),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Disk {
+    pub(crate) file: PathBuf,
+    /// What the guest knows it by: the order of the disks is another one at each boot.
+    pub(crate) serial: &'static str,
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Machine {
     pub(crate) kernel: PathBuf,
-    pub(crate) initramfs: PathBuf,
+    pub(crate) root: Root,
     pub(crate) accel: Accel,
     pub(crate) memory_mib: u32,
     pub(crate) cpus: u8,
@@ -75,10 +93,10 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    pub(crate) fn new(kernel: PathBuf, initramfs: PathBuf, accel: Accel, logs: PathBuf) -> Self {
+    pub(crate) fn new(kernel: PathBuf, root: Root, accel: Accel, logs: PathBuf) -> Self {
         Self {
             kernel,
-            initramfs,
+            root,
             accel,
             memory_mib: 1024,
             cpus: accel.cpus(),
@@ -177,15 +195,10 @@ fn start(machine: &Machine) -> Result<Guard> {
     ])
     .args(["-accel", machine.accel.option(), "-cpu", "max"])
     .args(["-smp", &machine.cpus.to_string()])
-    .args(["-m", &format!("{}M", machine.memory_mib + SMALL_NODE_MIB)])
-    .args(numa(machine))
     .arg("-kernel")
     .arg(&machine.kernel)
-    .arg("-initrd")
-    .arg(&machine.initramfs)
     .args(["-serial", &serial(machine.console())])
     .args(["-serial", &serial(machine.results())])
-    .args(["-serial", &serial(machine.saved())])
     .args([
         "-append",
         &format!("console=ttyS0 panic=-1 {}", machine.append),
@@ -193,9 +206,47 @@ fn start(machine: &Machine) -> Result<Guard> {
     .stdin(Stdio::null())
     .stdout(Stdio::null())
     .stderr(log_file);
+    match &machine.root {
+        Root::Initramfs(initramfs) => {
+            qemu.arg("-initrd").arg(initramfs);
+            qemu.args(["-serial", &serial(machine.saved())]);
+            qemu.args(["-m", &format!("{}M", machine.memory_mib + SMALL_NODE_MIB)]);
+            qemu.args(numa(machine));
+        }
+        Root::Disks(disks) => {
+            qemu.args(["-m", &format!("{}M", machine.memory_mib)]);
+            qemu.args(disks.iter().flat_map(|disk| drive(disk, "on")));
+            qemu.args(drive(&outbox(machine)?, "off"));
+        }
+    }
     Ok(Guard(
         qemu.spawn().context("cannot start qemu-system-x86_64")?,
     ))
+}
+
+/// A disk; with a `snapshot`, what the guest writes is forgotten at its end.
+fn drive(disk: &Disk, snapshot: &str) -> [String; 4] {
+    let (file, serial) = (disk.file.display(), disk.serial);
+    [
+        "-drive".to_owned(),
+        format!("if=none,id={serial},file={file},format=raw,snapshot={snapshot}"),
+        "-device".to_owned(),
+        format!("nvme,drive={serial},serial={serial}"),
+    ]
+}
+
+/// The disk that the guest writes a tar archive to: its file is that archive, with room behind it.
+fn outbox(machine: &Machine) -> Result<Disk> {
+    let file = machine.saved();
+    fs::File::options()
+        .write(true)
+        .open(&file)
+        .and_then(|opened| opened.set_len(OUTBOX_BYTES))
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    Ok(Disk {
+        file,
+        serial: "oomtrace-save",
+    })
 }
 
 /// Two NUMA nodes: all the processors and the memory that was asked for, and a little of memory.

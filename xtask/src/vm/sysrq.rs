@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::{
-    Guest,
+    outcome,
     qemu::{End, Machine},
 };
 use crate::cases::Outcome;
@@ -20,11 +20,11 @@ const WANTED: [(&str, &str); 3] = [
 ];
 
 /// Boots the guest and judges it.
-pub(super) fn outcome(mut machine: Machine, guest: &Guest) -> Outcome {
-    let name = format!("{} {NAME}", guest.name());
+pub(super) fn run(mut machine: Machine, guest: &str) -> Outcome {
+    let name = format!("{guest} {NAME}");
     machine.append.push_str(" oomtrace.sysrq");
     machine.done = |printed| Said::read(printed).is_complete();
-    let end = match super::boot(&machine, &name) {
+    let end = match outcome::boot(&machine, &name) {
         Ok(end) => end,
         Err(error) => return Outcome::fail(&name, format!("{error:#}"), None),
     };
