@@ -33,9 +33,9 @@ const MEMORY_MIB: u32 = 2048;
 const TIMEOUT: Duration = Duration::from_secs(600);
 /// The tests start when systemd has the runtimes up: seen to take 14 to 20 s.
 const INIT_LIMIT: Duration = Duration::from_secs(150);
-/// systemd-oomd watches for reclaim, and without swap there is none. Takes no space: what is
-/// written is forgotten.
-const SWAP_BYTES: u64 = 1 << 30;
+/// systemd-oomd watches for reclaim, and without swap there is none. Small, since what has no limit
+/// for it must fill it before it is killed. Takes no space: what is written is forgotten.
+const SWAP_BYTES: u64 = 128 << 20;
 
 /// Boots the systems and runs the tests (or a command) in them.
 pub(crate) fn run(
