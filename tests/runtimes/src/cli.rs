@@ -14,10 +14,15 @@ Daemons that answer at their usual sockets are used; where none does, own ones a
 folders of their own, and ended.
 --systemd-root is a root file system with systemd, for a machine that has another process 1.";
 
+/// Before a command that a container is to run in a cgroup namespace of its own.
+pub(crate) const IN_CGROUP_NAMESPACE: &str = "--in-cgroup-namespace";
+
 #[derive(Debug)]
 pub(crate) enum Action {
     List,
     Run(Options),
+    /// This command, in a cgroup namespace of its own.
+    InCgroupNamespace(Vec<String>),
 }
 
 #[derive(Debug)]
@@ -68,6 +73,7 @@ pub(crate) fn parse(args: impl Iterator<Item = String>) -> Result<Action> {
         let mut value = || args.next().with_context(|| format!("{arg} wants a value"));
         match arg.as_str() {
             "--list" => return Ok(Action::List),
+            IN_CGROUP_NAMESPACE => return Ok(Action::InCgroupNamespace(args.collect())),
             "--tracer" => options.tracer = value()?.into(),
             "--busybox" => options.busybox = value()?.into(),
             "--systemd-root" => options.systemd_root = Some(value()?.into()),
@@ -98,7 +104,7 @@ mod tests {
     fn run(args: &str) -> Result<Options> {
         match parse(args.split_whitespace().map(str::to_owned))? {
             Action::Run(options) => Ok(options),
-            Action::List => bail!("a list"),
+            Action::List | Action::InCgroupNamespace(_) => bail!("no run"),
         }
     }
 

@@ -43,6 +43,11 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Ok(Action::Run(options)) => run_all(options),
+        Ok(Action::InCgroupNamespace(command)) => {
+            let error = private::in_cgroup_namespace(&command);
+            warn(format_args!("oomtrace-runtimes: {command:?}: {error}"));
+            ExitCode::FAILURE
+        }
         Err(error) => {
             warn(format_args!("oomtrace-runtimes: {error:#}\n{}", cli::USAGE));
             ExitCode::from(2)

@@ -4,8 +4,9 @@
 use std::{
     ffi::CString,
     fs, io,
-    os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
+    os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _, process::CommandExt as _},
     path::Path,
+    process::Command,
     ptr,
 };
 
@@ -41,6 +42,18 @@ pub(crate) fn enter(folder: &Path) -> Result<()> {
         mount(Some(&own), Path::new(path), None, libc::MS_BIND)?;
     }
     Ok(())
+}
+
+/// Becomes a command, in a cgroup namespace of its own.
+pub(crate) fn in_cgroup_namespace(command: &[String]) -> io::Error {
+    // SAFETY: unshare(2) takes flags only.
+    if unsafe { libc::unshare(libc::CLONE_NEWCGROUP) } != 0 {
+        return io::Error::last_os_error();
+    }
+    match command.split_first() {
+        Some((program, args)) => Command::new(program).args(args).exec(),
+        None => io::ErrorKind::InvalidInput.into(),
+    }
 }
 
 fn mount(

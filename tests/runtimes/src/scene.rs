@@ -26,6 +26,24 @@ pub(crate) struct Ground {
     pub(crate) claims: Claims,
 }
 
+/// A tracer's records, from a mark on.
+pub(crate) trait Records {
+    fn records(&self, mark: usize) -> Vec<Value>;
+
+    /// Waits until they are what is wanted.
+    fn wait_for(&self, mark: usize, limit: Duration, wanted: &dyn Fn(&[Value]) -> bool) -> bool;
+}
+
+impl Records for Tracer {
+    fn records(&self, mark: usize) -> Vec<Value> {
+        self.records(mark)
+    }
+
+    fn wait_for(&self, mark: usize, limit: Duration, wanted: &dyn Fn(&[Value]) -> bool) -> bool {
+        self.wait_for(mark, limit, wanted)
+    }
+}
+
 /// Why a case cannot be run here.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -133,7 +151,7 @@ impl<'a> Scene<'a> {
     /// The same, by another tracer.
     pub(crate) fn deaths_by(
         &self,
-        tracer: &Tracer,
+        tracer: &dyn Records,
         mark: usize,
         subject: &Subject,
         expected: &[Expected],
@@ -144,7 +162,7 @@ impl<'a> Scene<'a> {
         };
         let limit = self.ground.options.record_limit();
         let started = Instant::now();
-        tracer.wait_for(mark, limit, fits);
+        tracer.wait_for(mark, limit, &fits);
         let records = tracer.records(mark);
         let compared = subject::compare(subject, expected, &records);
         let mut findings = self.findings.borrow_mut();
@@ -164,6 +182,11 @@ impl<'a> Scene<'a> {
         }
         findings.differences.extend(compared.differences);
         compared.deaths
+    }
+
+    /// The node's own records of this case so far.
+    pub(crate) fn records(&self) -> Vec<Value> {
+        self.ground.tracer.records(self.mark)
     }
 
     /// Waits until the records of a subject are what is wanted.

@@ -54,12 +54,16 @@ pub(crate) struct Subject {
 impl Subject {
     /// A container, by its id.
     pub(crate) fn container(runtime: &str, id: &str) -> Self {
+        Self::some_container(id).with("/container/runtime", runtime)
+    }
+
+    /// The same, where nobody can say whose container it is.
+    pub(crate) fn some_container(id: &str) -> Self {
         let subject = Self {
             key: id.to_owned(),
             fields: Vec::new(),
         };
         subject
-            .with("/container/runtime", runtime)
             .with("/container/id", id)
             .with("/container/cgroup", Is::There)
     }

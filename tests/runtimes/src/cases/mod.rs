@@ -6,8 +6,10 @@ mod cri;
 mod crun;
 mod docker;
 mod docker_oom;
+mod pod;
 mod podman;
 mod runc;
+mod sidecar;
 mod systemd;
 
 use anyhow::Result;
@@ -61,6 +63,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         docker_oom::CASES,
         containerd::CASES,
         cri::CASES,
+        sidecar::CASES,
         podman::CASES,
         runc::CASES,
         crun::CASES,
