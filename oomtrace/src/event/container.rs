@@ -20,6 +20,8 @@ pub struct Ask {
 pub enum What {
     /// Name, image, pod and the like: [`ContainerFacts`].
     Facts,
+    /// The same, of what need not be a container at all: its path tells nothing.
+    Whether,
     /// How it ended, in its runtime's words: [`ContainerState`]. What the runtime wrote of an
     /// end before this moment (`CLOCK_BOOTTIME`) is of an earlier run.
     End { since_ns: u64 },

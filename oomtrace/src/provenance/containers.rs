@@ -180,7 +180,7 @@ impl Containers {
         Some(Ask {
             id: id.to_owned(),
             cgroup: change.path.clone(),
-            what: What::Facts,
+            what: What::Whether,
         })
     }
 
@@ -195,6 +195,27 @@ impl Containers {
             place.containers.extend(declared.cloned());
         }
         place
+    }
+
+    /// What a process may have been in, as far as nobody has said yet.
+    pub(super) fn pending(&self, process: &Process) -> Option<ContainerPlace> {
+        let paths = [&process.memory_cgroup, &process.unified_cgroup];
+        paths.into_iter().flatten().find_map(|path| {
+            let id = path.rsplit('/').next()?;
+            let is_open = self.maybe.get(id)?.contains(path);
+            is_open.then(|| ContainerPlace {
+                runtime: None,
+                id: id.to_owned(),
+                cgroup: path.clone(),
+            })
+        })
+    }
+
+    /// Whether it is still asked whether this is a container.
+    pub(super) fn is_pending(&self, container: &ContainerPlace) -> bool {
+        self.maybe
+            .get(&container.id)
+            .is_some_and(|paths| paths.contains(&container.cgroup))
     }
 
     /// Where a process ran, by the paths of its cgroups.

@@ -47,8 +47,11 @@ pub(super) struct Late {
 
 impl Late {
     /// Whether something may still come that would change the record.
-    fn waits(&self, known: Option<&Known>, now_ns: u64) -> bool {
+    fn waits(&self, known: Option<&Known>, is_pending: bool, now_ns: u64) -> bool {
         let since_ns = now_ns.saturating_sub(self.died_ns);
+        if is_pending {
+            return since_ns < ANSWER_NS;
+        }
         let Some(known) = known else {
             return false;
         };
@@ -93,20 +96,20 @@ impl Engine {
         if let (Some(unit), Some(Role::UnitMain)) = (&place.unit, death.victim.role) {
             self.containers.main(&unit.cgroup, group);
         }
-        let (Some(container), Some(role)) =
-            (place.containers.into_iter().next(), death.victim.role)
-        else {
+        let pending = || self.containers.pending(victim?);
+        let container = place.containers.into_iter().next().or_else(pending);
+        let (Some(container), Some(role)) = (container, death.victim.role) else {
             return death;
         };
+        let is_pending = self.containers.is_pending(&container);
         let now_ns = case
             .exit
             .as_ref()
             .map_or(self.now_ns, |exit| exit.boottime_ns);
-        out.extend(
-            self.containers
-                .ask_facts(&container, now_ns)
-                .map(Output::AskContainer),
-        );
+        if !is_pending {
+            let ask = self.containers.ask_facts(&container, now_ns);
+            out.extend(ask.map(Output::AskContainer));
+        }
         let mut late = Late {
             case,
             role,
@@ -137,7 +140,7 @@ impl Engine {
             self.ask_end(&late.container, out);
         }
         let known = self.containers.get(&late.container.id);
-        if role == Role::RuntimeHelper || !late.waits(known, self.now_ns.max(now_ns)) {
+        if role == Role::RuntimeHelper || !late.waits(known, is_pending, self.now_ns.max(now_ns)) {
             return death;
         }
         death.is_final = false;
@@ -189,7 +192,17 @@ impl Engine {
 
     pub(super) fn container_state(&mut self, state: ContainerState, out: &mut Vec<Output>) {
         let id = state.id.clone();
+        let is_late = state.running == Some(true);
         self.containers.state(state);
+        // The runtime has not noticed yet that it ended.
+        let has_ended = |known: &Known| known.emptied_ns.is_some();
+        if is_late
+            && self.containers.get(&id).is_some_and(has_ended)
+            && let Some(late) = self.late.values().find(|late| late.container.id == id)
+        {
+            let container = late.container.clone();
+            self.ask_end(&container, out);
+        }
         self.revise(Some(&id), out);
     }
 
@@ -235,10 +248,13 @@ impl Engine {
             }
         }
         let known = self.containers.get(&late.container.id);
-        let is_final = is_end || !late.waits(known, self.now_ns);
+        let is_pending = self.containers.is_pending(&late.container);
+        let is_final = is_end || !late.waits(known, is_pending, self.now_ns);
         let Some(mut death) = self.build(group, &late.case, is_final, late.survived) else {
             return;
         };
+        // It may be only now that its container is known.
+        late.role = death.victim.role.unwrap_or(late.role);
         death.caused_by = death.caused_by.or_else(|| late.written.caused_by.clone());
         // Nothing but its number would be new.
         let is_same = {

@@ -104,6 +104,8 @@ pub(crate) struct Expected {
     fields: Vec<(String, Want)>,
     /// By its place among those expected with it.
     caused_by: Option<usize>,
+    /// Its container goes on, and its runtime may say something of it in the end.
+    is_open: bool,
 }
 
 impl Expected {
@@ -114,7 +116,14 @@ impl Expected {
             row,
             fields: Vec::new(),
             caused_by: None,
+            is_open: false,
         }
+    }
+
+    /// More may come of it.
+    pub(crate) fn open(mut self) -> Self {
+        self.is_open = true;
+        self
     }
 
     /// Of a container's process 1, with which the container ends.
@@ -231,7 +240,11 @@ pub(crate) fn compare(subject: &Subject, expected: &[Expected], records: &[Value
             .filter(|record| record["id"] == first["id"])
             .copied()
             .collect();
-        last_of.push(death::the_one(&revisions, &mut differences));
+        last_of.push(if one.is_open {
+            death::the_open_one(&revisions, &mut differences)
+        } else {
+            death::the_one(&revisions, &mut differences)
+        });
     }
     let mut more: Vec<&Value> = inside
         .iter()

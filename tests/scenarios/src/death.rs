@@ -60,6 +60,28 @@ pub fn is_complete(deaths: &[&Value]) -> bool {
 /// The last revision of the one death of a victim; tells when there are more deaths,
 /// or revisions that do not follow each other.
 pub fn the_one<'a>(deaths: &[&'a Value], differences: &mut Differences) -> Option<&'a Value> {
+    let last = latest(deaths, differences)?;
+    let finals = finals(deaths);
+    if finals != 1 || last["final"] != true {
+        differences.add(format!("{finals} final records, not one, the last"));
+    }
+    Some(last)
+}
+
+/// The same, while more may come of it.
+pub fn the_open_one<'a>(deaths: &[&'a Value], differences: &mut Differences) -> Option<&'a Value> {
+    let last = latest(deaths, differences)?;
+    if finals(deaths) > 0 {
+        differences.add("a final record, and more may come".to_owned());
+    }
+    Some(last)
+}
+
+fn finals(deaths: &[&Value]) -> usize {
+    deaths.iter().filter(|death| death["final"] == true).count()
+}
+
+fn latest<'a>(deaths: &[&'a Value], differences: &mut Differences) -> Option<&'a Value> {
     let last = *deaths.last()?;
     if let Some(other) = deaths.iter().find(|death| death["id"] != last["id"]) {
         differences.add(format!(
@@ -74,10 +96,6 @@ pub fn the_one<'a>(deaths: &[&'a Value], differences: &mut Differences) -> Optio
                 pair[1]["revision"], pair[0]["revision"],
             ));
         }
-    }
-    let finals = deaths.iter().filter(|death| death["final"] == true).count();
-    if finals != 1 || last["final"] != true {
-        differences.add(format!("{finals} final records, not one, the last"));
     }
     Some(last)
 }

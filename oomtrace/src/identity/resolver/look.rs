@@ -14,7 +14,7 @@ use tokio::{
 use super::{Options, Pending, cache::Cache, merge, reads::Reads};
 use crate::{
     event::{
-        container::{Ask, ContainerFacts, ContainerUnknown},
+        container::{Ask, ContainerFacts, ContainerUnknown, What},
         entry::Entry,
     },
     identity::{
@@ -31,6 +31,8 @@ use crate::{
 
 /// Facts are looked for when they are asked for, and then again, so many milliseconds later.
 const LOOK_AT: [u64; 4] = [0, 50, 200, 800];
+/// The same, for what need not be a container at all: nobody's API is asked for it.
+const MAYBE_AT: [u64; 3] = [0, 50, 200];
 /// The sockets are given so long in all.
 pub(super) const SOCKETS: Duration = Duration::from_secs(1);
 /// New sockets are looked for after this.
@@ -177,9 +179,15 @@ impl Sources {
             seen.facts = Some(kept);
         }
         let began = Instant::now();
-        for at in LOOK_AT {
+        let may_be_none = ask.what == What::Whether;
+        let look_at: &[u64] = if may_be_none { &MAYBE_AT } else { &LOOK_AT };
+        for at in look_at.iter().copied() {
             sleep_until(began + Duration::from_millis(at)).await;
-            self.look(answers, &mut seen, at == 0).await;
+            if may_be_none {
+                self.look_into_files(ask, &mut seen).await;
+            } else {
+                self.look(answers, &mut seen, at == 0).await;
+            }
             let lacks = |facts| merge::lacks(facts, &ask.cgroup, seen.has_ended);
             if !seen.facts.as_ref().is_none_or(lacks) {
                 break;

@@ -37,7 +37,7 @@ fn key(ask: &Ask) -> Key {
 }
 
 fn of_end(ask: &Ask) -> bool {
-    ask.what != What::Facts
+    matches!(ask.what, What::End { .. })
 }
 
 /// Answers questions until nobody takes the answers any more.
@@ -173,7 +173,7 @@ async fn look(sources: &Sources, answers: &Answers) {
         return answers.tell_last(entry).await;
     }
     match ask.what {
-        What::Facts => sources.facts(answers).await,
+        What::Facts | What::Whether => sources.facts(answers).await,
         What::End { since_ns } => sources.end(answers, since_ns).await,
     }
 }

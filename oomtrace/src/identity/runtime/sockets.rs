@@ -67,8 +67,10 @@ pub(crate) fn find(roots: &Roots, docker_host: Option<&str>) -> Vec<Socket> {
     if let Some(path) = docker_host.and_then(unix_path) {
         found.take(&path, &[Api::Docker]);
     }
-    for (path, apis) in USUAL {
-        found.take(&below(&roots.system, Path::new(path)), apis);
+    for system in std::iter::once(&roots.system).chain(&roots.own) {
+        for (path, apis) in USUAL {
+            found.take(&below(system, Path::new(path)), apis);
+        }
     }
     let users = fs::read_dir(below(&roots.system, Path::new("/run/user")));
     for user in users.into_iter().flatten().flatten() {

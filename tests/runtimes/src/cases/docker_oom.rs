@@ -78,7 +78,8 @@ fn oom_exec(scene: &Scene) -> Result<()> {
     let expected = Expected::child("tail", OOM)
         .with("/outcome/container_survived", true)
         .with("/summary", Is::Saying("goes on without it"))
-        .runtime_says(container.says_oom_killed()?, None, false);
+        .runtime_says(container.says_oom_killed()?, None, false)
+        .open();
     scene.deaths(&container.subject(), &[expected]);
     Ok(())
 }
@@ -87,7 +88,7 @@ fn oom_exec(scene: &Scene) -> Result<()> {
 fn survivor<'a>(scene: &'a Scene) -> Result<(Container<'a>, i32, i32)> {
     let container = Container::run(scene, LIMITED, &["sh", "-c", OOM_CHILD_LIVES])?;
     let (init, sleep) = container.init_and("sleep")?;
-    scene.deaths(&container.subject(), &[outlived()]);
+    scene.deaths(&container.subject(), &[outlived().open()]);
     Ok((container, init, sleep))
 }
 

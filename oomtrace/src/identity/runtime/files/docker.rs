@@ -96,7 +96,18 @@ pub(super) fn end(at: &At, subject: &Subject, since_ns: u64) -> Result<End, File
         return Ok(End::Unknown);
     };
     let finished_ns = time::rfc3339_ns(&state.finished_at);
-    if state.running || !finished_ns.is_some_and(|ns| time::is_after(ns, since_ns)) {
+    if state.running {
+        return Ok(End::Runs(ContainerState {
+            runtime: "docker".to_owned(),
+            running: Some(true),
+            exit_code: None,
+            oom_killed: Some(state.oom_killed),
+            words: format!("Running=true, OOMKilled={}", state.oom_killed),
+            source: SOURCE.to_owned(),
+            ..ContainerState::default()
+        }));
+    }
+    if !finished_ns.is_some_and(|ns| time::is_after(ns, since_ns)) {
         return Ok(End::NotYet);
     }
     Ok(End::Ended(ContainerState {

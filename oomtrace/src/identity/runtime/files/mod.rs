@@ -105,6 +105,8 @@ enum End {
     Unknown,
     /// The run that is asked for goes on, as far as it knows.
     NotYet,
+    /// The same, in its words.
+    Runs(ContainerState),
     Ended(ContainerState),
 }
 
@@ -174,7 +176,7 @@ impl Files {
             end = self.end_by(&subject, since_ns, &helpers);
         }
         Ok(match end? {
-            End::Ended(state) => Some(ContainerState {
+            End::Ended(state) | End::Runs(state) => Some(ContainerState {
                 boottime_ns: now_ns,
                 id: ask.id.clone(),
                 ..state
@@ -291,9 +293,14 @@ impl Files {
         helpers: &Helpers,
     ) -> Result<End, FilesError> {
         let mut known = false;
+        let mut runs = None;
         let mut error = None;
         let mut ask = |end: Result<End, FilesError>| match end {
             Ok(End::Ended(state)) => Some(state),
+            Ok(End::Runs(state)) => {
+                runs.get_or_insert(state);
+                None
+            }
             Ok(End::NotYet) => {
                 known = true;
                 None
@@ -332,6 +339,7 @@ impl Files {
             });
         match (ended, error) {
             (Some(state), _) => Ok(End::Ended(state)),
+            (None, _) if runs.is_some() => Ok(runs.map_or(End::NotYet, End::Runs)),
             (None, Some(error)) => Err(error),
             (None, None) if known => Ok(End::NotYet),
             (None, None) => Ok(End::Unknown),

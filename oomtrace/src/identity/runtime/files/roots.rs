@@ -11,6 +11,8 @@ use std::{
 pub struct Roots {
     /// Symbolic links in the paths of runtimes are followed as if this were the root.
     pub system: PathBuf,
+    /// Our own root folder, where that is another: sockets are often mounted there.
+    pub own: Option<PathBuf>,
     pub proc: PathBuf,
     /// Where cgroupfs may be mounted: the hierarchies with the paths that events carry.
     pub cgroups: Vec<PathBuf>,
@@ -18,7 +20,11 @@ pub struct Roots {
 
 impl Default for Roots {
     fn default() -> Self {
-        Self::under(Path::new(of_node()))
+        let system = of_node();
+        Self {
+            own: (system != "/").then(|| PathBuf::from("/")),
+            ..Self::under(Path::new(system))
+        }
     }
 }
 
@@ -28,6 +34,7 @@ impl Roots {
     pub fn under(system: &Path) -> Self {
         Self {
             system: system.to_owned(),
+            own: None,
             proc: system.join("proc"),
             cgroups: CGROUPS.iter().map(|path| system.join(path)).collect(),
         }

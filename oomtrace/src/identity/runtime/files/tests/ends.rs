@@ -35,7 +35,9 @@ fn dockers_state() {
     assert_eq!(end(&system, HOG, &cgroup, boottime_ns + SECOND), None);
     // It runs again.
     system.docker(HOG, &state.replace("\"Running\":false", "\"Running\":true"));
-    assert_eq!(end(&system, HOG, &cgroup, boottime_ns - SECOND), None);
+    let runs = end(&system, HOG, &cgroup, boottime_ns - SECOND).unwrap();
+    assert_eq!(runs.running, Some(true));
+    assert_eq!(runs.exit_code, None);
     // It never ran: Go's zero time.
     system.docker(HOG, &state.replace(&finished, "0001-01-01T00:00:00Z"));
     assert_eq!(end(&system, HOG, &cgroup, 0), None);
