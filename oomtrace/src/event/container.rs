@@ -75,6 +75,9 @@ pub struct ContainerFacts {
 pub struct ContainerState {
     pub boottime_ns: u64,
     pub id: String,
+    /// As it was asked: see [`What::End`].
+    #[serde(default)]
+    pub since_ns: u64,
     /// Who says so: `docker`, `CRI`, `podman`.
     pub runtime: String,
     pub running: Option<bool>,

@@ -162,6 +162,15 @@ impl Case {
             .find(|kill| kill.event.result == SignalResult::Delivered)
     }
 
+    /// The victim's arguments as it had them.
+    pub(super) fn argv(&self) -> Option<&[String]> {
+        let image = self.image.as_ref().and_then(|image| image.argv.as_ref());
+        let killed = self.kills.first().map(|kill| &kill.event.victim);
+        let ended = self.exit.as_ref().map(|exit| &exit.victim);
+        let argv = image.or_else(|| killed.or(ended)?.argv.as_ref())?;
+        Some(&argv.args)
+    }
+
     /// Keeps a SIGKILL. Beyond [`MOST_KILLS`] one without effect gives way to the first that
     /// was delivered; all others are counted.
     pub(super) fn add(&mut self, kill: Kill) {

@@ -25,6 +25,8 @@ pub(super) fn check(
 ) -> Option<RuntimeSays> {
     let end = known.end.as_deref()?;
     let (agrees, why) = match role {
+        // It runs again already, and speaks of that.
+        Role::ContainerInit if end.running == Some(true) => return None,
         Role::ContainerInit => of_init(is_oom(cause), exit_code, id, end, known.oom.as_ref())?,
         Role::Child if is_oom(cause) => of_child(end)?,
         _ => return None,
@@ -90,6 +92,12 @@ fn of_child(end: &ContainerState) -> Opinion {
             format!(
                 "not the container was killed but this process in it: the container's process 1 ended by itself later{}",
                 code.map_or_else(String::new, |code| format!(", with status {code}"))
+            ),
+        )),
+        (Some(false), _) if end.running == Some(true) => Some((
+            false,
+            format!(
+                "a process in the container was OOM-killed, and {runtime} does not say so while the container runs"
             ),
         )),
         (Some(false), _) => Some((

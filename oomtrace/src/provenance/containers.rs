@@ -14,7 +14,7 @@ use crate::{
             What,
         },
     },
-    identity::place::{ContainerPlace, Place},
+    identity::place::{ContainerPlace, Place, UnitPlace},
 };
 
 /// So many are remembered; the ones that came first go first.
@@ -75,7 +75,14 @@ pub(super) struct Containers {
     /// Those that are.
     declared: HashMap<String, ContainerPlace>,
     /// The main process of each unit in which it has died, by the unit's cgroup.
-    mains: HashMap<String, Group>,
+    mains: HashMap<String, DeadMain>,
+}
+
+/// The main process of a unit, and when it died.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct DeadMain {
+    pub(super) group: Group,
+    pub(super) died_ns: u64,
 }
 
 impl Containers {
@@ -86,13 +93,50 @@ impl Containers {
     fn entry(&mut self, id: &str) -> &mut Known {
         if !self.known.contains_key(id) {
             self.order.push_back(id.to_owned());
-            while self.order.len() > MOST {
-                if let Some(oldest) = self.order.pop_front() {
-                    self.known.remove(&oldest);
-                }
+            if self.order.len() > MOST {
+                self.forget_one();
             }
         }
         self.known.entry(id.to_owned()).or_default()
+    }
+
+    /// Forgets the first that is over; where none of the first is, the very first.
+    fn forget_one(&mut self) {
+        /// So many are looked at.
+        const LOOK: usize = 64;
+        let is_over = |id: &String| {
+            self.known
+                .get(id)
+                .is_none_or(|known| known.emptied_ns.is_some() || known.is_unknown)
+        };
+        let at = self.order.iter().take(LOOK).position(is_over);
+        match at {
+            Some(at) => {
+                if let Some(id) = self.order.remove(at) {
+                    self.known.remove(&id);
+                }
+            }
+            // They live on: others are looked at the next time.
+            None => self.order.rotate_left(LOOK.min(self.order.len())),
+        }
+        if self.order.len() > 2 * MOST
+            && let Some(id) = self.order.pop_front()
+        {
+            self.known.remove(&id);
+        }
+    }
+
+    /// The container that begins its next run with this change.
+    pub(super) fn begins_anew(&self, change: &CgroupChange) -> Option<String> {
+        if change.kind != CgroupChangeKind::Made {
+            return None;
+        }
+        let containers = self.locate(&change.path).containers;
+        let own = containers
+            .into_iter()
+            .find(|container| container.cgroup == change.path)?;
+        let known = self.known.get(&own.id)?;
+        known.emptied_ns.is_some().then_some(own.id)
     }
 
     /// Takes a cgroup's coming or going; returns what is to be asked.
@@ -121,6 +165,12 @@ impl Containers {
                     known.init = None;
                     known.asked_ns = None;
                     known.is_unknown = false;
+                    // The names stay; who its process 1 is must be asked anew.
+                    if let Some(facts) = &mut known.facts
+                        && facts.init_pid.is_some()
+                    {
+                        Arc::make_mut(facts).init_pid = None;
+                    }
                 }
                 self.ask_facts(&own, change.boottime_ns)
             }
@@ -135,9 +185,9 @@ impl Containers {
     /// A question about a container, unless it was asked just now.
     pub(super) fn ask_facts(&mut self, container: &ContainerPlace, now_ns: u64) -> Option<Ask> {
         let known = self.entry(&container.id);
-        let asked = known
-            .asked_ns
-            .is_some_and(|asked| known.is_answered() || now_ns < asked + ASK_AGAIN_NS);
+        let asked = known.asked_ns.is_some_and(|asked| {
+            known.is_answered() || now_ns < asked.saturating_add(ASK_AGAIN_NS)
+        });
         if asked {
             return None;
         }
@@ -229,10 +279,16 @@ impl Containers {
         let unified = of(&process.unified_cgroup);
         // On hybrid hosts either may be the one that tells.
         if memory.containers.len() >= unified.containers.len() {
-            Place {
-                unit: memory.unit.or(unified.unit),
-                ..memory
-            }
+            // Of two units the inner one counts: a user's own below `user@1000.service`.
+            let depth = |unit: &Option<UnitPlace>| {
+                unit.as_ref().map(|unit| unit.cgroup.matches('/').count())
+            };
+            let unit = if depth(&unified.unit) > depth(&memory.unit) {
+                unified.unit
+            } else {
+                memory.unit
+            };
+            Place { unit, ..memory }
         } else {
             Place {
                 pod: unified.pod.or(memory.pod),
@@ -261,7 +317,13 @@ impl Containers {
     }
 
     pub(super) fn state(&mut self, state: ContainerState) {
-        let known = self.entry(&state.id);
+        let Some(known) = self.known.get_mut(&state.id) else {
+            return;
+        };
+        // An answer to what was asked of an earlier run.
+        if state.since_ns != known.made_ns.unwrap_or_default() {
+            return;
+        }
         if state.running == Some(true) {
             // It may end yet, and is then asked again.
             known.end_asked_ns = None;
@@ -274,7 +336,9 @@ impl Containers {
             // No container at all.
             return;
         }
-        let known = self.entry(&unknown.id);
+        let Some(known) = self.known.get_mut(&unknown.id) else {
+            return;
+        };
         if unknown.of_end {
             known.no_end = true;
         } else if known.facts.is_none() {
@@ -283,15 +347,16 @@ impl Containers {
     }
 
     /// Remembers the main process of a unit, at its death.
-    pub(super) fn main(&mut self, cgroup: &str, group: Group) {
+    pub(super) fn main(&mut self, cgroup: &str, group: Group, died_ns: u64) {
         if self.mains.len() >= MOST {
             self.mains.clear();
         }
-        self.mains.insert(cgroup.to_owned(), group);
+        self.mains
+            .insert(cgroup.to_owned(), DeadMain { group, died_ns });
     }
 
     /// The main process of a unit that has died.
-    pub(super) fn dead_main(&self, cgroup: &str) -> Option<Group> {
+    pub(super) fn dead_main(&self, cgroup: &str) -> Option<DeadMain> {
         self.mains.get(cgroup).copied()
     }
 

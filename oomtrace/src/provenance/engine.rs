@@ -54,7 +54,7 @@ pub struct Engine {
     pub(super) scope: Scope,
     pub(super) candidates: Vec<Candidate>,
     attached_ns: Option<u64>,
-    clock: Clock,
+    pub(super) clock: Clock,
     pub(super) now_ns: u64,
     open: HashMap<Group, Case>,
     /// Those of the open cases that were killed, and not written yet.
@@ -302,7 +302,7 @@ impl Engine {
         for group in std::mem::take(&mut self.waiting) {
             self.close(group, out);
         }
-        self.revise(None, out);
+        self.revise_due(out);
         self.decide(out);
         let hang_ns = self.config.hang_ns;
         let now_ns = self.now_ns;
@@ -372,6 +372,7 @@ impl Engine {
 
     fn stopped(&mut self, tick: Tick, out: &mut Vec<Output>) {
         self.clock.set(tick);
+        self.now_ns = self.now_ns.max(tick.boottime_ns);
         for group in std::mem::take(&mut self.waiting) {
             self.close(group, out);
         }
@@ -405,11 +406,12 @@ impl Engine {
         self.dying.remove(&group);
         self.oom_lines.remove(&group.tgid);
         let parent = case.parent();
-        let death = self.build(group, &case, true, None);
+        let death = self.build(group, &case, self.clock, true, None);
         let link = death.as_ref().map(|death| self.link(death, group));
         self.ended.insert(group, parent, link);
         if let Some(death) = death {
             case.revisions += 1;
+            self.related.note_shim(&death, case.argv(), &self.rules);
             let death = self.keep_late(group, case, death, out);
             if !self.emit_death(death, out) {
                 self.hold_back(group);
@@ -422,7 +424,7 @@ impl Engine {
         let Some(mut case) = self.open.remove(&group) else {
             return;
         };
-        if let Some(death) = self.build(group, &case, false, None) {
+        if let Some(death) = self.build(group, &case, self.clock, false, None) {
             self.dying.remove(&group);
             if self.emit_death(death, out) {
                 case.revisions += 1;
@@ -433,7 +435,7 @@ impl Engine {
 
     /// Writes a death, if it is in scope; false if that is not known yet.
     pub(super) fn emit_death(&mut self, mut death: Box<Death>, out: &mut Vec<Output>) -> bool {
-        self.related.note(&death, &self.rules);
+        self.related.note(&death);
         match self.in_scope(&death) {
             Some(true) => {}
             Some(false) => return true,
@@ -456,12 +458,13 @@ impl Engine {
         &self,
         group: Group,
         case: &Case,
+        clock: Clock,
         is_final: bool,
         survived: Option<Survival>,
     ) -> Option<Box<Death>> {
         let subject = Subject {
             session: self.session.as_ref()?,
-            clock: &self.clock,
+            clock: &clock,
             rules: &self.rules,
             argv: self.config.argv,
             stop_window_ns: self.config.stop_window_ns,
@@ -490,7 +493,8 @@ impl Engine {
                 .and_then(|killer| self.ended.id(&killer.event.sender.group))
                 .map(str::to_owned);
         }
-        self.related.link_client(&mut death, &self.rules);
+        self.related
+            .link_client(&mut death, case.argv(), &self.rules);
         if let Some(killer) = case.killer() {
             let id = death
                 .container

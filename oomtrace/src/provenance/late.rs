@@ -7,6 +7,7 @@ use super::{
     build::Survival,
     case::Case,
     claims,
+    clock::Clock,
     containers::{Known, Oom},
     engine::Engine,
     record::{Cause, Death},
@@ -15,7 +16,9 @@ use super::{
 use crate::{
     event::{
         Group,
-        container::{CgroupChange, ContainerFacts, ContainerState, ContainerUnknown},
+        container::{
+            CgroupChange, CgroupChangeKind, ContainerFacts, ContainerState, ContainerUnknown,
+        },
     },
     identity::place::ContainerPlace,
 };
@@ -41,11 +44,19 @@ pub(super) struct Late {
     survived: Option<Survival>,
     /// It is not known yet whether it is in scope: nothing was written.
     is_held: bool,
+    /// As it was at the first writing: every revision tells the same times.
+    clock: Clock,
     /// What was written last.
     written: Box<Death>,
 }
 
 impl Late {
+    /// Whether time alone has changed something.
+    fn is_due(&self, known: Option<&Known>, is_pending: bool, now_ns: u64) -> bool {
+        let survived = now_ns.saturating_sub(self.died_ns) >= SURVIVAL_NS;
+        self.survived.is_none() && survived || !self.waits(known, is_pending, now_ns)
+    }
+
     /// Whether something may still come that would change the record.
     fn waits(&self, known: Option<&Known>, is_pending: bool, now_ns: u64) -> bool {
         let since_ns = now_ns.saturating_sub(self.died_ns);
@@ -94,7 +105,7 @@ impl Engine {
             .map(|victim| self.containers.place(victim))
             .unwrap_or_default();
         if let (Some(unit), Some(Role::UnitMain)) = (&place.unit, death.victim.role) {
-            self.containers.main(&unit.cgroup, group);
+            self.containers.main(&unit.cgroup, group, death.boottime_ns);
         }
         let pending = || self.containers.pending(victim?);
         let container = place.containers.into_iter().next().or_else(pending);
@@ -116,6 +127,7 @@ impl Engine {
             cause: death.cause,
             died_ns: now_ns,
             is_held: false,
+            clock: self.clock,
             survived: death
                 .outcome
                 .filter(|outcome| outcome.container_survived == Some(false))
@@ -136,8 +148,7 @@ impl Engine {
             self.containers.oom(&late.container.id, oom);
         }
         if role == Role::ContainerInit {
-            self.containers.init(&late.container.id, group);
-            self.ask_end(&late.container, out);
+            self.is_init(group, &late.container, out);
         }
         let known = self.containers.get(&late.container.id);
         if role == Role::RuntimeHelper || !late.waits(known, is_pending, self.now_ns.max(now_ns)) {
@@ -147,6 +158,12 @@ impl Engine {
         late.written.is_final = false;
         self.late.insert(group, late);
         death
+    }
+
+    /// A container's init has died.
+    fn is_init(&mut self, group: Group, container: &ContainerPlace, out: &mut Vec<Output>) {
+        self.containers.init(&container.id, group);
+        self.ask_end(container, out);
     }
 
     /// Nothing was written of a death yet.
@@ -167,19 +184,22 @@ impl Engine {
 
     pub(super) fn cgroup(&mut self, change: &CgroupChange, out: &mut Vec<Output>) {
         self.now_ns = self.now_ns.max(change.boottime_ns);
+        // What is known of the run before says nothing of the next one.
+        if let Some(id) = self.containers.begins_anew(change) {
+            for group in self.late_in(&id) {
+                self.revise_one(group, true, out);
+            }
+        }
         out.extend(self.containers.cgroup(change).map(Output::AskContainer));
         self.consider(change, out);
-        if change.kind == crate::event::container::CgroupChangeKind::Emptied {
-            let of_it = |late: &&Late| late.container.cgroup == change.path;
-            let container = self
-                .late
-                .values()
-                .find(of_it)
-                .map(|late| late.container.clone());
-            if let Some(container) = container {
-                self.ask_end(&container, out);
-                self.revise(Some(&container.id), out);
-            }
+        if change.kind != CgroupChangeKind::Emptied {
+            return;
+        }
+        let of_it = |late: &&Late| late.container.cgroup == change.path;
+        let container = self.late.values().find(of_it);
+        if let Some(container) = container.map(|late| late.container.clone()) {
+            self.ask_end(&container, out);
+            self.revise(&container.id, out);
         }
     }
 
@@ -187,7 +207,7 @@ impl Engine {
         let id = facts.id.clone();
         self.containers.facts(facts);
         self.decide(out);
-        self.revise(Some(&id), out);
+        self.revise(&id, out);
     }
 
     pub(super) fn container_state(&mut self, state: ContainerState, out: &mut Vec<Output>) {
@@ -203,28 +223,52 @@ impl Engine {
             let container = late.container.clone();
             self.ask_end(&container, out);
         }
-        self.revise(Some(&id), out);
+        self.revise(&id, out);
     }
 
     pub(super) fn container_unknown(&mut self, unknown: &ContainerUnknown, out: &mut Vec<Output>) {
         self.containers.unknown(unknown);
         self.decide(out);
-        self.revise(Some(&unknown.id), out);
+        self.revise(&unknown.id, out);
     }
 
-    /// Looks again at the deaths that wait: those in one container, or all of them.
-    pub(super) fn revise(&mut self, id: Option<&str>, out: &mut Vec<Output>) {
-        let mut groups: Vec<Group> = self
-            .late
-            .iter()
-            .filter(|(_, late)| id.is_none_or(|id| late.container.id == id))
-            .map(|(group, _)| *group)
-            .collect();
-        groups.sort_unstable_by_key(|group| self.late.get(group).map(|late| late.died_ns));
-        let too_many = self.late.len().saturating_sub(MOST);
-        for (at, group) in groups.into_iter().enumerate() {
-            self.revise_one(group, id.is_none() && at < too_many, out);
+    /// Looks again at the deaths that wait in a container.
+    fn revise(&mut self, id: &str, out: &mut Vec<Output>) {
+        for group in self.late_in(id) {
+            self.revise_one(group, false, out);
         }
+    }
+
+    /// Looks at those for which it is time.
+    pub(super) fn revise_due(&mut self, out: &mut Vec<Output>) {
+        let is_due = |late: &Late| {
+            let known = self.containers.get(&late.container.id);
+            let is_pending = self.containers.is_pending(&late.container);
+            late.is_due(known, is_pending, self.now_ns)
+        };
+        for group in self.late_that(is_due) {
+            self.revise_one(group, false, out);
+        }
+        let too_many = self.late.len().saturating_sub(MOST);
+        if too_many > 0 {
+            let first = self.late_that(|_| true).into_iter().take(too_many);
+            for group in first.collect::<Vec<Group>>() {
+                self.revise_one(group, true, out);
+            }
+        }
+    }
+
+    fn late_in(&self, id: &str) -> Vec<Group> {
+        self.late_that(|late| late.container.id == id)
+    }
+
+    /// In the order in which they died.
+    fn late_that(&self, wanted: impl Fn(&Late) -> bool) -> Vec<Group> {
+        let wanted = self.late.iter().filter(|(_, late)| wanted(late));
+        let mut groups: Vec<(u64, Group)> =
+            wanted.map(|(group, late)| (late.died_ns, *group)).collect();
+        groups.sort_unstable();
+        groups.into_iter().map(|(_, group)| group).collect()
     }
 
     fn revise_one(&mut self, group: Group, is_end: bool, out: &mut Vec<Output>) {
@@ -250,11 +294,18 @@ impl Engine {
         let known = self.containers.get(&late.container.id);
         let is_pending = self.containers.is_pending(&late.container);
         let is_final = is_end || !late.waits(known, is_pending, self.now_ns);
-        let Some(mut death) = self.build(group, &late.case, is_final, late.survived) else {
+        let built = self.build(group, &late.case, late.clock, is_final, late.survived);
+        let Some(mut death) = built else {
             return;
         };
-        // It may be only now that its container is known.
-        late.role = death.victim.role.unwrap_or(late.role);
+        // It may be only now that its container, or its part in it, is known.
+        let role = death.victim.role.unwrap_or(late.role);
+        if role != late.role && role == Role::ContainerInit {
+            late.survived = Some(Survival::Ended);
+            let container = late.container.clone();
+            self.is_init(group, &container, out);
+        }
+        late.role = role;
         death.caused_by = death.caused_by.or_else(|| late.written.caused_by.clone());
         // Nothing but its number would be new.
         let is_same = {
@@ -275,9 +326,7 @@ impl Engine {
 
     /// All that wait are final as they stand.
     pub(super) fn end_late(&mut self, out: &mut Vec<Output>) {
-        let mut groups: Vec<Group> = self.late.keys().copied().collect();
-        groups.sort_unstable_by_key(|group| self.late.get(group).map(|late| late.died_ns));
-        for group in groups {
+        for group in self.late_that(|_| true) {
             self.revise_one(group, true, out);
         }
     }

@@ -1,7 +1,10 @@
 //! What the cgroups from a process's own to the root are: its container's, its pod's, a
 //! slice's, the node's.
 
-use super::{naming::Located, words};
+use super::{
+    naming::{self, Located},
+    words,
+};
 use crate::event::MemcgLevel;
 
 /// What a cgroup is, and its name.
@@ -24,7 +27,7 @@ pub(super) fn owner(path: &str, at: &Located<'_>) -> Owner {
             if index == 0 {
                 at.container()
             } else {
-                Some(container.id.clone())
+                Some(naming::short(&container.id).to_owned())
             }
         };
         if path == container.cgroup {

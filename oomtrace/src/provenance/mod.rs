@@ -27,6 +27,7 @@ mod stop;
 mod words;
 
 pub use engine::Engine;
+pub use naming::short as short_id;
 pub use words::bytes as human_bytes;
 
 use self::{record::Record, redact::ArgvPolicy};

@@ -20,7 +20,8 @@ pub(super) struct Located<'a> {
 }
 
 /// An id as people know it: runtimes show twelve digits.
-fn short(id: &str) -> &str {
+#[must_use]
+pub fn short(id: &str) -> &str {
     let is_hex = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
     if is_hex {
         id.get(..12).unwrap_or(id)

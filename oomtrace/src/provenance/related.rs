@@ -11,11 +11,17 @@ use super::{
     role::Role,
     rules::{Role as ActorRole, Rules},
 };
-use crate::event::{Process, Sigkill};
+use crate::{
+    event::{Process, Sigkill},
+    identity::place::Place,
+};
 
-/// A service manager ends the rest of a unit within this time of an OOM kill: the default of
-/// `TimeoutStopSec`, and a little.
-const UNIT_NS: u64 = 100 * 1_000_000_000;
+/// A service manager begins to end the rest of a unit within this time of an OOM kill.
+const UNIT_NS: u64 = 5 * 1_000_000_000;
+/// What is left of a unit is killed within this time of its main process.
+const REST_NS: u64 = 2 * 1_000_000_000;
+/// What lies further back is forgotten when there is too much.
+const OLD_NS: u64 = 100 * 1_000_000_000;
 /// A runtime cleans up after a dead shim within this time.
 const SHIM_NS: u64 = 60 * 1_000_000_000;
 /// A client ends within this time of its container.
@@ -27,8 +33,10 @@ const MOST_CONTAINERS: usize = 64;
 /// What was seen lately.
 #[derive(Debug, Default)]
 pub(super) struct Related {
-    /// The latest OOM kill in each unit, by name.
+    /// The latest OOM kill in each unit, by its cgroup.
     ooms: HashMap<String, Oom>,
+    /// The latest of each unit that was killed after it had been asked to stop.
+    stops: HashMap<String, Oom>,
     /// The deaths of containers' shims, by what they were told was their container's id: its
     /// pod's sandbox, for some.
     shims: HashMap<String, Oom>,
@@ -48,57 +56,71 @@ struct Ended {
 
 impl Related {
     /// Remembers a death.
-    pub(super) fn note(&mut self, death: &Death, rules: &Rules) {
-        let oom = || Oom {
-            boottime_ns: death.boottime_ns,
-            who: format!(
-                "{}[{}]",
-                death.victim.comm.as_deref().unwrap_or("?"),
-                death.victim.pid
-            ),
-            id: death.id.clone(),
-        };
-        if self.ooms.len() + self.shims.len() > MOST {
-            let oldest = death.boottime_ns.saturating_sub(UNIT_NS);
+    pub(super) fn note(&mut self, death: &Death) {
+        let oom = || named(death);
+        if self.ooms.len() + self.stops.len() + self.shims.len() > MOST {
+            let oldest = death.boottime_ns.saturating_sub(OLD_NS);
             self.ooms.retain(|_, oom| oom.boottime_ns >= oldest);
+            self.stops.retain(|_, stop| stop.boottime_ns >= oldest);
             self.shims.retain(|_, shim| shim.boottime_ns >= oldest);
         }
-        if let (Some(unit), true) = (&death.unit, claims::is_oom(death.cause)) {
-            self.ooms.insert(unit.name.clone(), oom());
+        if let Some(unit) = unit_cgroup(death) {
+            let is_newer = |before: Option<&Oom>| {
+                before.is_none_or(|before| before.boottime_ns <= death.boottime_ns)
+            };
+            if claims::is_oom(death.cause) && is_newer(self.ooms.get(&unit)) {
+                self.ooms.insert(unit, oom());
+            } else if death.cause == Cause::StopTimeout && is_newer(self.stops.get(&unit)) {
+                self.stops.insert(unit, oom());
+            }
         }
         if let (Some(container), Some(Role::ContainerInit)) = (&death.container, death.victim.role)
         {
-            self.containers.retain(|ended| ended.death != death.id);
-            self.containers.push_back(Ended {
+            let at = self
+                .containers
+                .iter()
+                .position(|ended| ended.death == death.id);
+            let ended = Ended {
                 boottime_ns: death.boottime_ns,
                 death: death.id.clone(),
                 cause: death.cause,
                 id: container.id.clone(),
                 name: container.name.clone(),
-            });
+            };
+            match at.and_then(|at| self.containers.get_mut(at)) {
+                Some(before) => *before = ended,
+                None => self.containers.push_back(ended),
+            }
             while self.containers.len() > MOST_CONTAINERS {
                 self.containers.pop_front();
             }
         }
+    }
+
+    /// Remembers the death of a shim or monitor. Its arguments as it had them: those of the
+    /// record may be masked.
+    pub(super) fn note_shim(&mut self, death: &Death, argv: Option<&[String]>, rules: &Rules) {
         let row = rules.actor(death.victim.exe.as_deref(), death.victim.comm.as_deref());
         if row.is_some_and(|(row, _)| row.kind == ActorRole::Runtime)
-            && let Some(id) = death.victim.argv.as_deref().and_then(told_id)
+            && let Some(id) = argv.and_then(told_id)
         {
-            self.shims.insert(id.to_owned(), oom());
+            self.shims.insert(id.to_owned(), named(death));
         }
     }
 
     /// A runtime's client that was run in the foreground ends with the status of its container:
     /// links the two.
-    pub(super) fn link_client(&self, death: &mut Death, rules: &Rules) {
+    pub(super) fn link_client(&self, death: &mut Death, argv: Option<&[String]>, rules: &Rules) {
         if death.cause != Cause::ExitCode || death.caused_by.is_some() {
             return;
         }
         let row = rules.actor(death.victim.exe.as_deref(), death.victim.comm.as_deref());
-        let Some((row, _)) = row.filter(|(row, _)| row.kind == ActorRole::Client) else {
+        let Some((row, _)) =
+            row.filter(|(row, _)| matches!(row.kind, ActorRole::Client | ActorRole::Runtime))
+        else {
             return;
         };
-        let argv = death.victim.argv.as_deref().unwrap_or_default();
+        let argv = argv.unwrap_or_default();
         let is_named = |ended: &&Ended| {
             let name = ended.name.as_deref();
             argv.iter().any(|arg| {
@@ -119,7 +141,11 @@ impl Related {
         let Some(ended) = lately().find(is_named).or_else(|| lately().next()) else {
             return;
         };
-        let client = row.name.as_deref().unwrap_or("the client");
+        let client = row
+            .name
+            .as_deref()
+            .or(death.victim.comm.as_deref())
+            .unwrap_or("a runtime");
         let name = ended.name.as_deref().unwrap_or(&ended.id);
         let inferred = if is_named(&ended) {
             ""
@@ -150,9 +176,37 @@ impl Related {
             let since_ns = death.boottime_ns.checked_sub(oom.boottime_ns);
             oom.id != death.id && since_ns.is_some_and(|since_ns| since_ns < within_ns)
         };
-        if death.actor.kind == ActorKind::ServiceManager
-            && let Some(unit) = &death.unit
-            && let Some(oom) = self.ooms.get(&unit.name).filter(|oom| soon(oom, UNIT_NS))
+        // Its own request to stop, or the SIGKILL itself, came as soon.
+        let began_ns = kill
+            .stops
+            .iter()
+            .filter(|stop| stop.sender.group == kill.sender.group)
+            .map(|stop| stop.first_ns)
+            .fold(death.boottime_ns, u64::min);
+        let unit = unit_cgroup(death).filter(|_| death.actor.kind == ActorKind::ServiceManager);
+        if death.cause == Cause::SupervisorKill
+            && let Some(unit) = &unit
+            && let Some(stop) = self.stops.get(unit).filter(|stop| soon(stop, REST_NS))
+        {
+            death.evidence.push(Evidence {
+                code: "unit_was_asked",
+                text: format!(
+                    "its unit had been asked to stop, as death {} of {} tells: this process came too late to be asked itself",
+                    stop.id, stop.who
+                ),
+                source: "signal_generate",
+            });
+            death.summary.push_str("; its unit had been asked to stop");
+        }
+        if let Some(unit) = &unit
+            && let Some(oom) = self
+                .ooms
+                .get(unit)
+                .filter(|oom| oom.id != death.id)
+                .filter(|oom| {
+                    let since_ns = began_ns.checked_sub(oom.boottime_ns);
+                    since_ns.is_some_and(|since_ns| since_ns < UNIT_NS)
+                })
         {
             death.evidence.push(Evidence {
                 code: "unit_oom",
@@ -189,6 +243,30 @@ impl Related {
         });
         death.caused_by = shim.map(|shim| shim.id.clone());
     }
+}
+
+/// A death, as another one speaks of it.
+fn named(death: &Death) -> Oom {
+    Oom {
+        boottime_ns: death.boottime_ns,
+        who: format!(
+            "{}[{}]",
+            death.victim.comm.as_deref().unwrap_or("?"),
+            death.victim.pid
+        ),
+        id: death.id.clone(),
+    }
+}
+
+/// The cgroup of the unit that a victim was in: of two with one name, each has its own.
+fn unit_cgroup(death: &Death) -> Option<String> {
+    let name = &death.unit.as_ref()?.name;
+    [&death.victim.cgroup, &death.victim.unified_cgroup]
+        .into_iter()
+        .flatten()
+        .filter_map(|path| Place::of(path).unit)
+        .find(|unit| unit.name == *name)
+        .map(|unit| unit.cgroup)
 }
 
 /// The container that a shim or monitor was told to look after: `-id ID`, conmon's `-c ID`.

@@ -4,11 +4,11 @@
 use serde::Serialize;
 
 use super::{
-    containers::Known,
+    containers::{DeadMain, Known},
     rules::{Role as ActorRole, Rules},
 };
 use crate::{
-    event::{Group, Process, Sigkill},
+    event::{Ancestor, Process, Sigkill},
     identity::place::Place,
 };
 
@@ -31,6 +31,18 @@ pub enum Role {
 /// A process that a container's init was started with is there so soon after its cgroup.
 const START_NS: u64 = 2_000_000_000;
 
+fn is_systemd(parent: &Ancestor) -> bool {
+    let name = parent.exe.as_deref().unwrap_or(&parent.comm);
+    parent.group.tgid == 1 || name == "systemd"
+}
+
+/// It looks after a container. It has left whoever started it for process 1, and ends with
+/// the container's status.
+fn watches(process: &Process) -> bool {
+    let name = process.comm.as_deref().unwrap_or_default();
+    name.starts_with("conmon") || name.starts_with("containerd-shim")
+}
+
 /// The role of a victim.
 #[must_use]
 pub(super) fn of(
@@ -38,7 +50,7 @@ pub(super) fn of(
     kill: Option<&Sigkill>,
     place: &Place,
     known: Option<&Known>,
-    dead_main: Option<Group>,
+    dead_main: Option<DeadMain>,
     rules: &Rules,
 ) -> Role {
     let of_process = |process: &Process| {
@@ -53,25 +65,32 @@ pub(super) fn of(
             .actor(parent.exe.as_deref(), Some(&parent.comm))
             .map(|(row, _)| row.kind)
     });
-    if is_runtime(victim) && kill.is_some_and(|kill| is_runtime(&kill.sender)) {
+    // Killed by its like, or ended with the status of what it watched.
+    let is_noise = match kill {
+        Some(kill) => is_runtime(&kill.sender),
+        None => watches(victim),
+    };
+    if is_runtime(victim) && is_noise {
         return Role::RuntimeHelper;
     }
     if !place.containers.is_empty() {
+        // A runtime inside a container has process ids of its own.
         let init_pid = known
             .and_then(|known| known.facts.as_ref())
-            .and_then(|facts| facts.init_pid);
+            .and_then(|facts| facts.init_pid)
+            .filter(|_| place.containers.len() == 1);
         let by_runtime = of_parent == Some(ActorRole::Runtime);
         let other_init = known
             .and_then(|known| known.init)
             .is_some_and(|init| init != victim.group);
-        let is_init = if init_pid == Some(victim.group.tgid) {
-            true
+        let is_init = if let Some(init_pid) = init_pid {
+            init_pid == victim.group.tgid
         } else if other_init {
             false
         } else if victim.is_namespace_init() {
             // Process 1 of a namespace that a process of the container has made is a child.
             by_runtime || of_parent == Some(ActorRole::ServiceManager) || victim.ppid == Some(1)
-        } else if init_pid.is_some() || !by_runtime || victim.ns_level > 0 {
+        } else if !by_runtime || victim.ns_level > 0 {
             // In a PID namespace of its own it is no process 1: somebody ran it in there. (In
             // one that a whole pod shares, only its runtime can tell.)
             false
@@ -91,9 +110,12 @@ pub(super) fn of(
     match &place.unit {
         Some(unit) if unit.name.ends_with(".service") => {
             // What a main process leaves behind, the service manager takes on.
-            let is_left = dead_main
-                .is_some_and(|main| main != victim.group && main.start_ns <= victim.group.start_ns);
-            if of_parent == Some(ActorRole::ServiceManager) && !is_left {
+            let is_left = dead_main.is_some_and(|main| {
+                main.group != victim.group
+                    && (main.group.start_ns..=main.died_ns).contains(&victim.group.start_ns)
+            });
+            let by_systemd = victim.ancestry.first().is_some_and(is_systemd);
+            if by_systemd && !is_left && !watches(victim) {
                 Role::UnitMain
             } else {
                 Role::UnitChild

@@ -16,6 +16,7 @@ use crate::{
             Container, Death, Gap, Oom, Record, Role, RuntimeSays, Sender, Started, Stop, Stopped,
             Unit,
         },
+        short_id,
     },
 };
 
@@ -127,6 +128,7 @@ impl<W: Write> Pretty<W> {
     /// Those that went with the init of their namespace.
     fn group(&mut self, group: &Group) -> io::Result<()> {
         if group.count == 1 {
+            self.revisions.note(&group.first);
             return self.death(&group.first);
         }
         let death = &group.first;
@@ -299,7 +301,7 @@ fn victim_line(death: &Death) -> String {
 }
 
 fn container_line(container: &Container) -> String {
-    let id = container.id.get(..12).unwrap_or(&container.id);
+    let id = short_id(&container.id);
     let mut line = match &container.name {
         Some(name) => format!("{name} ({id})"),
         None => id.to_owned(),

@@ -47,6 +47,13 @@ impl Shown {
 pub(super) struct Revisions(HashMap<String, Shown>);
 
 impl Revisions {
+    /// Takes note of one that was held back and is shown now.
+    pub(super) fn note(&mut self, death: &Death) {
+        if !death.is_final {
+            self.0.insert(death.id.clone(), Shown::of(death));
+        }
+    }
+
     /// Takes note of a revision.
     pub(super) fn news(&mut self, death: &Death) -> Seen {
         let shown = Shown::of(death);

@@ -25,6 +25,9 @@ use crate::support::{
     },
 };
 
+/// When the containers' cgroups are made.
+const MADE_NS: u64 = KILLED_NS - 10 * S;
+
 const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
 fn docker() -> String {
@@ -77,7 +80,7 @@ fn change(path: &str, kind: CgroupChangeKind, boottime_ns: u64) -> Event {
 }
 
 fn made(path: &str) -> Event {
-    change(path, CgroupChangeKind::Made, KILLED_NS - 10 * S)
+    change(path, CgroupChangeKind::Made, MADE_NS)
 }
 
 fn emptied(path: &str, boottime_ns: u64) -> Event {
@@ -106,6 +109,7 @@ fn says(oom_killed: bool, exit_code: i32) -> Event {
     Event::ContainerState(ContainerState {
         boottime_ns: KILLED_NS + S,
         id: ID.to_owned(),
+        since_ns: MADE_NS,
         runtime: "docker".to_owned(),
         running: Some(false),
         exit_code: Some(exit_code),
@@ -584,17 +588,216 @@ fn what_a_main_process_leaves_behind_is_not_the_next_main() {
         process.memory_cgroup = Some("/system.slice/job.service".to_owned());
         process
     };
+    // One that is started later is the next main process, though the cgroup never was empty.
+    let mut next = unit(1250);
+    next.group.start_ns = KILLED_NS + S;
+    let next_kill = Sigkill {
+        boottime_ns: KILLED_NS + 2 * S,
+        ..kill(&systemd, &next)
+    };
     let (main, left) = (unit(1200), unit(1201));
     let ran = run([
         sigkill(&kill(&systemd, &main)),
         exit(&main, BY_SIGKILL),
         sigkill(&kill(&systemd, &left)),
         exit(&left, BY_SIGKILL),
+        sigkill(&next_kill),
+        exit_at(&next, BY_SIGKILL, KILLED_NS + 2 * S + MS),
         made("/system.slice/job.service"),
         sigkill(&kill(&systemd, &unit(1300))),
         exit(&unit(1300), BY_SIGKILL),
     ]);
     let roles: Vec<_> = ran.deaths().iter().map(|death| death.victim.role).collect();
-    let wanted = [Role::UnitMain, Role::UnitChild, Role::UnitMain];
+    let wanted = [
+        Role::UnitMain,
+        Role::UnitChild,
+        Role::UnitMain,
+        Role::UnitMain,
+    ];
     assert_eq!(roles, wanted.map(Some));
+}
+
+#[test]
+fn clocks_that_jitter_are_no_news() {
+    let victim = worker(&docker());
+    let jitter = (1..200).map(|at| {
+        let Event::Tick(mut tick) = tick(KILLED_NS + at * 500 * MS) else {
+            panic!()
+        };
+        tick.realtime_ns += (at as i64 % 7) * 1_500;
+        Event::Tick(tick)
+    });
+    let events = [
+        made(&docker()),
+        facts(&web()),
+        sigkill(&oom(&victim)),
+        exit(&victim, BY_SIGKILL),
+    ];
+    let ran = run(events.into_iter().chain(jitter));
+    let deaths = ran.deaths();
+    assert_eq!(deaths.len(), 3, "first, goes on, the tracer stops");
+    assert!(deaths.iter().all(|death| death.time == deaths[0].time));
+}
+
+#[test]
+fn a_container_that_was_started_again_tells_nothing_of_the_run_before() {
+    let (first, child) = (init(&docker()), worker(&docker()));
+    let again = KILLED_NS + 5 * S;
+    let ran = run([
+        made(&docker()),
+        facts(&ContainerFacts {
+            init_pid: Some(1000),
+            ..web()
+        }),
+        sigkill(&oom(&child)),
+        exit(&child, BY_SIGKILL),
+        sigkill(&kill(&runc(), &first)),
+        exit(&first, BY_SIGKILL),
+        emptied(&docker(), KILLED_NS + 2 * MS),
+        change(&docker(), CgroupChangeKind::Made, again),
+        // The answer to what was asked of the first run comes late.
+        says(true, 137),
+    ]);
+    for death in ran.deaths() {
+        assert_eq!(death.runtime_says, None);
+    }
+    let finals = ran.deaths().iter().filter(|death| death.is_final).count();
+    assert_eq!(finals, 2);
+    // The next run has another init.
+    let mut next = init(&docker());
+    next.group.tgid = 1111;
+    next.group.start_ns = again;
+    let later = Sigkill {
+        boottime_ns: again + 10 * S,
+        ..kill(&runc(), &next)
+    };
+    let ran = run([
+        made(&docker()),
+        facts(&ContainerFacts {
+            init_pid: Some(1000),
+            ..web()
+        }),
+        emptied(&docker(), KILLED_NS),
+        change(&docker(), CgroupChangeKind::Made, again),
+        sigkill(&later),
+        exit_at(&next, BY_SIGKILL, again + 10 * S + MS),
+    ]);
+    assert_eq!(ran.deaths()[0].victim.role, Some(Role::ContainerInit));
+}
+
+#[test]
+fn a_container_that_runs_again_already_says_nothing_of_its_init() {
+    let victim = init(&docker());
+    let Event::ContainerState(state) = says(false, 0) else {
+        panic!()
+    };
+    let runs = ContainerState {
+        running: Some(true),
+        exit_code: None,
+        ..state
+    };
+    let ran = run([
+        made(&docker()),
+        facts(&web()),
+        sigkill(&oom(&victim)),
+        exit(&victim, BY_SIGKILL),
+        Event::ContainerState(runs),
+        tick(KILLED_NS + 5 * S),
+    ]);
+    assert_eq!(ran.deaths().last().unwrap().runtime_says, None);
+}
+
+#[test]
+fn the_process_1_that_a_runtime_inside_a_container_starts_is_a_child() {
+    let mut inner = child(&runc(), 1005, "sh");
+    inner.ns_tgid = Some(1);
+    inner.ns_level = 2;
+    inner.memory_cgroup = Some(format!("{}/buildkit/x", docker()));
+    let ran = run([
+        made(&docker()),
+        facts(&ContainerFacts {
+            init_pid: Some(1000),
+            ..web()
+        }),
+        sigkill(&kill(&runc(), &inner)),
+        exit(&inner, BY_SIGKILL),
+    ]);
+    assert_eq!(ran.deaths()[0].victim.role, Some(Role::Child));
+}
+
+#[test]
+fn a_role_that_facts_change_is_followed() {
+    // It shares its pod's PID namespace: only its runtime knows which one is its init.
+    let mut victim = init(&docker());
+    victim.ns_tgid = Some(7);
+    let ran = run([
+        made(&docker()),
+        sigkill(&oom(&victim)),
+        exit(&victim, BY_SIGKILL),
+        facts(&ContainerFacts {
+            init_pid: Some(1000),
+            ..web()
+        }),
+        says(true, 137),
+    ]);
+    let deaths = ran.deaths();
+    assert_eq!(deaths[0].victim.role, Some(Role::Child));
+    let last = deaths.last().unwrap();
+    assert_eq!(last.victim.role, Some(Role::ContainerInit));
+    assert!(last.runtime_says.as_ref().unwrap().agrees);
+    assert!(
+        asks(&ran)
+            .iter()
+            .any(|ask| matches!(ask.what, What::End { .. }))
+    );
+}
+
+#[test]
+fn a_late_kill_by_the_service_manager_is_not_put_down_to_an_oom() {
+    let mut systemd = process(1, "systemd");
+    systemd.ancestry.clear();
+    systemd.exe = Some("/usr/lib/systemd/systemd".to_owned());
+    let unit = |tgid: u32, comm: &str| {
+        let mut process = child(&systemd, tgid, comm);
+        process.memory_cgroup = Some("/system.slice/job.service".to_owned());
+        process
+    };
+    let (victim, rest) = (unit(1200, "hog"), unit(1201, "sleep"));
+    let later = Sigkill {
+        boottime_ns: KILLED_NS + 60 * S,
+        ..kill(&systemd, &rest)
+    };
+    let ran = run([
+        sigkill(&oom(&victim)),
+        exit(&victim, BY_SIGKILL),
+        sigkill(&later),
+        exit_at(&rest, BY_SIGKILL, KILLED_NS + 60 * S + MS),
+    ]);
+    assert_no_code(ran.deaths()[1], "unit_oom");
+    assert_eq!(ran.deaths()[1].caused_by, None);
+}
+
+#[test]
+fn what_comes_too_late_to_be_asked_is_said_to_be_of_a_unit_that_was() {
+    let mut systemd = process(1, "systemd");
+    systemd.ancestry.clear();
+    systemd.exe = Some("/usr/lib/systemd/systemd".to_owned());
+    let unit = |tgid: u32, comm: &str| {
+        let mut process = child(&systemd, tgid, comm);
+        process.memory_cgroup = Some("/system.slice/job.service".to_owned());
+        process
+    };
+    let (main, late) = (unit(1200, "sh"), unit(1201, "sleep"));
+    let asked = Sigkill {
+        stops: vec![stop(SIGTERM, &systemd, 2 * S)],
+        ..kill(&systemd, &main)
+    };
+    let ran = run([
+        sigkill(&asked),
+        exit(&main, BY_SIGKILL),
+        sigkill(&kill(&systemd, &late)),
+        exit(&late, BY_SIGKILL),
+    ]);
+    assert_eq!(ran.deaths()[0].cause, Cause::StopTimeout);
+    assert_code(ran.deaths()[1], "unit_was_asked");
 }

@@ -35,6 +35,7 @@ impl Sources {
         let entry = match said.best() {
             Some(mut state) => {
                 state.boottime_ns = host::now().boottime_ns;
+                state.since_ns = since_ns;
                 Entry::ContainerState(state)
             }
             None => unknown(&ask.id, true, why),
