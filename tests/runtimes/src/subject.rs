@@ -152,9 +152,15 @@ impl Expected {
         const WITH_INIT: Death = Death::of("namespace_exit", "pid_namespace")
             .actor("kernel")
             .evidence(&["init_killed"]);
-        let mut expected = Self::child(comm, WITH_INIT);
-        expected.caused_by = Some(caused_by);
-        expected.with("/outcome/container_survived", false)
+        Self::child(comm, WITH_INIT)
+            .caused_by(caused_by)
+            .with("/outcome/container_survived", false)
+    }
+
+    /// It is linked to the death that is expected at this place.
+    pub(crate) fn caused_by(mut self, place: usize) -> Self {
+        self.caused_by = Some(place);
+        self
     }
 
     pub(crate) fn pid(mut self, pid: i32) -> Self {

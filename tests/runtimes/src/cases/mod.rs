@@ -6,11 +6,13 @@ mod cri;
 mod crun;
 mod docker;
 mod docker_oom;
+mod earlyoom;
 mod pod;
 mod podman;
 mod runc;
 mod sidecar;
 mod systemd;
+mod systemd_oom;
 
 use anyhow::Result;
 use oomtrace_scenarios::check::{Death, Is};
@@ -61,6 +63,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
     [
         docker::CASES,
         docker_oom::CASES,
+        earlyoom::CASES,
         containerd::CASES,
         cri::CASES,
         sidecar::CASES,
@@ -68,6 +71,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         runc::CASES,
         crun::CASES,
         systemd::CASES,
+        systemd_oom::CASES,
     ]
     .into_iter()
     .flatten()
