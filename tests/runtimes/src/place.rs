@@ -23,6 +23,7 @@ use crate::{
 
 pub(crate) const DOCKER_SOCKET: &str = "/run/docker.sock";
 pub(crate) const CONTAINERD_SOCKET: &str = "/run/containerd/containerd.sock";
+const PODMAN_SOCKET: &str = "/run/podman/podman.sock";
 /// The name of the image in every runtime.
 pub(crate) const IMAGE: &str = "docker.io/library/oomtrace-busybox:1";
 /// What own daemons are told to hold pods with.
@@ -151,6 +152,24 @@ impl Place {
         Ok(())
     }
 
+    /// Podman has no daemon; its API is a service that systemd starts on demand, or nobody.
+    fn start_podman(&mut self) -> Result<()> {
+        if let Some(folder) = Path::new(PODMAN_SOCKET).parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let mut service = Command::new("podman");
+        if self.cgroup_v1 {
+            service.args(crate::cases::PODMAN_V1);
+        }
+        service.args(["system", "service", "--time=0"]);
+        service.arg(format!("unix://{PODMAN_SOCKET}"));
+        self.start("podman", &mut service)?;
+        tools::wait("an answer of podman", START_LIMIT, || {
+            answers(PODMAN_SOCKET).then_some(())
+        })?;
+        Ok(())
+    }
+
     /// In a session of its own, as an init starts it, with its words in a file.
     fn start(&mut self, name: &str, command: &mut Command) -> Result<()> {
         anyhow::ensure!(is_there(name), "{name} is not installed");
@@ -218,6 +237,9 @@ impl Place {
                     podman.args(crate::cases::PODMAN_V1);
                 }
                 tools::output(podman.args(["load", "--input"]).arg(image), limit)?;
+                if !answers(PODMAN_SOCKET) {
+                    self.start_podman()?;
+                }
             }
             Part::Runc => anyhow::ensure!(is_there("runc"), "runc is not installed"),
             Part::Crun => anyhow::ensure!(is_there("crun"), "crun is not installed"),
