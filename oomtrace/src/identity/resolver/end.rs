@@ -5,17 +5,25 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep_until};
 
-use super::look::{Answers, SOCKETS, STALE, Sources, in_words, unknown, whose};
+use super::look::{Answers, STALE, Sources, in_words, unknown, whose};
 use crate::{
     event::{
         container::{Ask, ContainerState},
         entry::Entry,
     },
-    identity::{host, runtime::endpoints::Heard},
+    identity::{
+        host,
+        runtime::endpoints::{Heard, Patience},
+    },
 };
 
-/// It is looked for so many milliseconds after it was asked for.
-const LOOK_AT: [u64; 5] = [50, 150, 400, 900, 1800];
+/// It is looked for so many milliseconds after it was asked for. Often at first: of a container
+/// that is removed as soon as it ends (`docker run --rm`), nothing is left soon after.
+const LOOK_AT: [u64; 10] = [20, 40, 60, 80, 110, 150, 200, 400, 900, 1800];
+/// So long after it was first heard that it ended, it is asked for once more.
+const SETTLE: Duration = Duration::from_millis(100);
+/// What is known after this has to do.
+const IN_ALL: Duration = Duration::from_millis(2000);
 /// The clock that runtimes write by may have been set a little.
 const SLACK_NS: i64 = 1_000_000_000;
 
@@ -28,6 +36,10 @@ impl Sources {
             sleep_until(began + Duration::from_millis(at)).await;
             said = self.look_for_end(ask, since_ns).await;
             if said.is_over() {
+                said = self.settle(said, ask, since_ns).await;
+                break;
+            }
+            if began.elapsed() > IN_ALL {
                 break;
             }
         }
@@ -43,6 +55,17 @@ impl Sources {
         answers.tell_last(entry).await;
     }
 
+    /// Runtimes hear of an exit and of the OOM killer by different ways: what they say just
+    /// after the end may not be their last word. It is what counts if they say nothing more.
+    async fn settle(&self, first: Said, ask: &Ask, since_ns: u64) -> Said {
+        if first.oom_killed() == Some(true) {
+            return first;
+        }
+        tokio::time::sleep(SETTLE).await;
+        let then = self.look_for_end(ask, since_ns).await;
+        if then.is_over() { then } else { first }
+    }
+
     async fn look_for_end(&self, ask: &Ask, since_ns: u64) -> Said {
         self.look_around(STALE).await;
         let runtime = whose(ask, self.cache.facts(&ask.id).as_ref());
@@ -50,7 +73,7 @@ impl Sources {
         let now_ns = host::now().boottime_ns;
         let (read, heard) = tokio::join!(
             self.reads.run(move || files.end(&asked, since_ns, now_ns)),
-            self.endpoints.ask(ask, runtime.as_deref(), SOCKETS),
+            self.endpoints.ask(ask, runtime.as_deref(), Patience::Much),
         );
         let mut said = Said::by_apis(heard, since_on_wall_clock(since_ns));
         match read {
@@ -78,12 +101,15 @@ struct Said {
     by_api: Option<ContainerState>,
     by_files: Option<ContainerState>,
     why: Vec<String>,
+    /// An API that may know more did not answer.
+    is_partial: bool,
 }
 
 impl Said {
     fn by_apis(heard: Heard, since_ns: i64) -> Self {
         let mut said = Self {
             why: heard.why,
+            is_partial: heard.is_partial,
             ..Self::default()
         };
         for known in heard.known {
@@ -105,14 +131,22 @@ impl Said {
         said
     }
 
-    /// Somebody says that it has ended, and no API that it runs: such a one is only late.
+    /// Somebody says that it has ended, and no API that it runs, or nothing at all: such a one
+    /// is only late.
     fn is_over(&self) -> bool {
         let api = self.by_api.as_ref().and_then(|state| state.running);
         let files = self.by_files.as_ref().map(|state| state.running);
         match api {
             Some(running) => !running,
-            None => files.is_some_and(|running| running != Some(true)),
+            None => !self.is_partial && files.is_some_and(|running| running != Some(true)),
         }
+    }
+
+    fn oom_killed(&self) -> Option<bool> {
+        let said = [&self.by_api, &self.by_files];
+        said.into_iter()
+            .flatten()
+            .find_map(|state| state.oom_killed)
     }
 
     /// The APIs know better than the files, as far as they know.
@@ -145,7 +179,7 @@ mod tests {
         };
         Heard {
             known: vec![known],
-            why: Vec::new(),
+            ..Heard::default()
         }
     }
 
@@ -166,6 +200,18 @@ mod tests {
         assert!(!said.is_over());
         said.by_files = Some(state(Some(false), "files ended"));
         assert!(said.is_over());
+        assert_eq!(said.best().unwrap().words, "files ended");
+    }
+
+    #[test]
+    fn an_api_that_does_not_answer_is_asked_again() {
+        let silent = Heard {
+            is_partial: true,
+            ..Heard::default()
+        };
+        let mut said = Said::by_apis(silent, 0);
+        said.by_files = Some(state(Some(false), "files ended"));
+        assert!(!said.is_over());
         assert_eq!(said.best().unwrap().words, "files ended");
     }
 

@@ -22,7 +22,7 @@ use crate::{
         place::Place,
         runtime::{
             Known,
-            endpoints::Endpoints,
+            endpoints::{Endpoints, Patience},
             files::{Files, Roots},
             sockets,
         },
@@ -33,8 +33,6 @@ use crate::{
 const LOOK_AT: [u64; 4] = [0, 50, 200, 800];
 /// The same, for what need not be a container at all: nobody's API is asked for it.
 const MAYBE_AT: [u64; 3] = [0, 50, 200];
-/// The sockets are given so long in all.
-pub(super) const SOCKETS: Duration = Duration::from_secs(1);
 /// New sockets are looked for after this.
 pub(super) const STALE: Duration = Duration::from_secs(10);
 /// The same, while nobody knows the container.
@@ -196,12 +194,16 @@ impl Sources {
         }
         let entry = if let Some(mut facts) = seen.facts {
             facts.boottime_ns = host::now().boottime_ns;
-            facts.is_final = true;
+            // There may be more to it than its files tell.
+            facts.is_final = !may_be_none;
             self.cache.keep(&facts);
+            facts.is_final = true;
             Entry::ContainerFacts(Box::new(facts))
         } else {
             let why = in_words(&seen.why);
-            self.cache.keep_unknown(&ask.id, why.clone());
+            if !may_be_none {
+                self.cache.keep_unknown(&ask.id, why.clone());
+            }
             unknown(&ask.id, false, why)
         };
         answers.tell_last(entry).await;
@@ -221,7 +223,10 @@ impl Sources {
         };
         self.look_around(stale).await;
         let runtime = whose(ask, seen.facts.as_ref());
-        let heard = self.endpoints.ask(ask, runtime.as_deref(), SOCKETS).await;
+        let heard = self
+            .endpoints
+            .ask(ask, runtime.as_deref(), Patience::Little)
+            .await;
         seen.has_ended = heard.known.iter().any(Known::has_ended);
         for known in heard.known {
             seen.add(known.facts);

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    mem::{Discriminant, discriminant},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -30,10 +31,10 @@ const ANSWERS: usize = 64;
 const ID_BYTES: usize = 256;
 
 /// One container's facts, or its end.
-type Key = (String, bool);
+type Key = (String, Discriminant<What>);
 
 fn key(ask: &Ask) -> Key {
-    (ask.id.clone(), of_end(ask))
+    (ask.id.clone(), discriminant(&ask.what))
 }
 
 fn of_end(ask: &Ask) -> bool {

@@ -34,6 +34,10 @@ pub(crate) enum ApiError {
 }
 
 impl ApiError {
+    pub(crate) fn is_failure(&self) -> bool {
+        matches!(self, Self::Failed(_))
+    }
+
     /// That containerd speaks no CRI, say, is of no use to anybody.
     pub(crate) fn is_worth_telling(&self) -> bool {
         !matches!(self, Self::NotServed | Self::Gone)

@@ -7,9 +7,8 @@ use std::{
 };
 
 use tokio::{
-    sync::Semaphore,
-    task::JoinSet,
-    time::{Instant, timeout},
+    sync::{Semaphore, mpsc::unbounded_channel},
+    time::{Instant, timeout, timeout_at},
 };
 
 use super::{
@@ -21,13 +20,15 @@ use super::{
 };
 use crate::{event::container::Ask, identity::place::Place};
 
-/// A runtime has so long for an answer. One that was late gets twice that the next time: a
+/// A runtime has so long for an answer. One that was late gets twice and three times that: a
 /// machine may be busy.
 const LIMIT: Duration = Duration::from_millis(300);
 /// After so many failures in a row it is left in peace.
-const FAILURES: u32 = 2;
+const FAILURES: u32 = 3;
 /// For so long.
 const ASIDE: Duration = Duration::from_secs(10);
+/// All of them together have so long.
+const IN_ALL: Duration = Duration::from_secs(1);
 /// An API that is not offered at a socket is not asked for again for so long.
 const NOT_SERVED: Duration = Duration::from_secs(60);
 /// So many questions are put to one socket at a time.
@@ -39,6 +40,27 @@ pub(crate) struct Heard {
     pub(crate) known: Vec<Known>,
     /// Who did not know it or could not say, and why.
     pub(crate) why: Vec<String>,
+    /// Somebody who could have known did not answer this time.
+    pub(crate) is_partial: bool,
+}
+
+/// How long a runtime has for an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// A record waits for it.
+    Little,
+    /// It is about something that ends, and busy with that.
+    Much,
+}
+
+impl Patience {
+    /// When one knows the container, the others are waited for so long: they may know more.
+    fn with_others(self) -> Duration {
+        Duration::from_millis(match self {
+            Self::Little => 50,
+            Self::Much => 10,
+        })
+    }
 }
 
 /// All sockets.
@@ -74,30 +96,38 @@ impl Endpoints {
         self.all().iter().filter(may).cloned().collect()
     }
 
-    /// Asks all that may know, at once. What takes longer than `limit` in all is cut off.
-    pub(crate) async fn ask(&self, ask: &Ask, runtime: Option<&str>, limit: Duration) -> Heard {
-        let mut asked = JoinSet::new();
+    /// Asks all that may know, at once, and each with this patience.
+    pub(crate) async fn ask(&self, ask: &Ask, runtime: Option<&str>, patience: Patience) -> Heard {
+        let (answers, mut answered) = unbounded_channel();
         for endpoint in self.of(ask, runtime) {
-            let id = ask.id.clone();
-            asked.spawn(async move {
-                let answer = endpoint.ask(&id).await;
-                (endpoint, answer)
+            let (id, answers) = (ask.id.clone(), answers.clone());
+            // It goes on when nobody waits for it any more: that it is late is to be noted.
+            tokio::spawn(async move {
+                let answer = endpoint.ask(&id, patience).await;
+                let _ = answers.send((endpoint, answer));
             });
         }
+        drop(answers);
         let mut heard = Heard::default();
-        let end = Instant::now() + limit;
+        let mut end = Instant::now() + IN_ALL;
         loop {
-            match tokio::time::timeout_at(end, asked.join_next()).await {
+            match timeout_at(end, answered.recv()).await {
                 Ok(None) => break,
-                Ok(Some(Ok((_, Ok(known))))) => heard.known.push(known),
-                Ok(Some(Ok((endpoint, Err(error))))) if error.is_worth_telling() => {
-                    let whom = endpoint.socket.describe();
-                    heard.why.push(format!("{whom}: {error}"));
+                Ok(Some((_, Ok(known)))) => {
+                    heard.known.push(known);
+                    end = end.min(Instant::now() + patience.with_others());
                 }
-                Ok(Some(_)) => {}
+                Ok(Some((endpoint, Err(error)))) => {
+                    heard.is_partial |= error.is_failure() && endpoint.is_ready();
+                    if error.is_worth_telling() {
+                        let whom = endpoint.socket.describe();
+                        heard.why.push(format!("{whom}: {error}"));
+                    }
+                }
                 Err(_) => {
-                    let why = "not all sockets answered in time";
+                    let why = "some sockets have not answered yet";
                     heard.why.push(why.to_owned());
+                    heard.is_partial = true;
                     break;
                 }
             }
@@ -205,13 +235,17 @@ impl Endpoint {
         Ok(client)
     }
 
-    async fn ask(&self, id: &str) -> Result<Known, ApiError> {
+    async fn ask(&self, id: &str, patience: Patience) -> Result<Known, ApiError> {
         // Waiting for one's turn is no failure of the runtime's.
         let _permit = self.permits.acquire().await;
         if !self.is_ready() {
             return Err(self.health().why_aside.clone());
         }
-        let limit = LIMIT * (self.health().failures.min(FAILURES - 1) + 1);
+        let times = match patience {
+            Patience::Little => self.health().failures + 1,
+            Patience::Much => FAILURES,
+        };
+        let limit = LIMIT * times.min(FAILURES);
         let asking = async {
             match &*self.client()? {
                 Client::Docker(docker) => docker.inspect(id).await,
