@@ -18,6 +18,7 @@ use hyper::{
     header::{HOST, HeaderValue},
 };
 use hyper_util::rt::TokioIo;
+use serde_json::Value;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::{io::AsyncReadExt as _, net::UnixStream};
 
@@ -66,11 +67,12 @@ impl Docker {
 
     /// Asks about the container with this full id.
     pub(super) async fn inspect(&self, id: &str) -> Result<Known, ApiError> {
-        let answer = self
-            .client
-            .inspect_container(id, None)
-            .await
-            .map_err(failed)?;
+        let answer = match self.client.inspect_container(id, None).await {
+            Err(ClientError::JsonDataError {
+                message, contents, ..
+            }) => leniently(&contents).ok_or(ApiError::Failed(message))?,
+            answer => answer.map_err(failed)?,
+        };
         // It takes names and the first letters of ids as well.
         if answer.id.as_deref() != Some(id) {
             return Err(ApiError::NotKnown);
@@ -101,6 +103,35 @@ async fn send(
     let answer = sender.send_request(request).await?;
     is_podman.store(answer.headers().contains_key(OF_PODMAN), Ordering::Relaxed);
     Ok(answer)
+}
+
+/// Reads an answer again, for what is used of it alone. Podman has words of its own where
+/// Docker has a fixed set (`"Status": "stopped"`), and newer ones of Docker's may have more.
+fn leniently(answer: &str) -> Option<ContainerInspectResponse> {
+    let answer: Value = serde_json::from_str(answer).ok()?;
+    let pick = |from: &Value, keys: &[&str]| {
+        let kept = keys
+            .iter()
+            .filter_map(|key| Some(((*key).to_owned(), from.get(key)?.clone())));
+        Value::Object(kept.collect())
+    };
+    let mut used = pick(&answer, &["Id", "Name"]);
+    used["Config"] = pick(
+        answer.get("Config")?,
+        &["Image", "Labels", "StopSignal", "StopTimeout"],
+    );
+    used["State"] = pick(
+        answer.get("State")?,
+        &[
+            "Error",
+            "ExitCode",
+            "FinishedAt",
+            "OOMKilled",
+            "Pid",
+            "Running",
+        ],
+    );
+    serde_json::from_value(used).ok()
 }
 
 fn failed(error: ClientError) -> ApiError {

@@ -129,6 +129,23 @@ fn podman_behind_dockers_socket_is_podman() {
     assert_eq!(asked.end(PODMAN_ID, cgroup, 0).runtime, "podman");
 }
 
+#[test]
+fn words_that_docker_has_not_do_not_hide_the_rest() {
+    let system = System::new();
+    // So Podman says for a moment, until it has cleaned up.
+    let stopped = PODMAN.replace(r#""Status":"exited""#, r#""Status":"stopped""#);
+    assert_ne!(stopped, PODMAN);
+    let header = "Libpod-Api-Version: 4.3.1\r\n";
+    system.docker("run/docker.sock", PODMAN_ID, stopped.leak(), header);
+    let asked = Asked::of(&system);
+    let cgroup = system.cgroup("libpod_parent/libpod-") + PODMAN_ID;
+    let facts = asked.facts(PODMAN_ID, cgroup.clone());
+    assert_eq!(facts.name.as_deref(), Some("web"));
+    assert_eq!(facts.labels.get("a").unwrap(), "b");
+    let end = asked.end(PODMAN_ID, cgroup, 0);
+    assert_eq!(end.words, r#"OOMKilled=false, ExitCode=137, Error="""#);
+}
+
 fn containerd(system: &System) {
     let answers: [(_, &[u8]); 3] = [
         (
