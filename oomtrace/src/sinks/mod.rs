@@ -1,6 +1,7 @@
 //! What writes records: for people ([`pretty`]), for programs ([`json`]).
 
 pub mod json;
+mod lines;
 pub mod pretty;
 mod revisions;
 mod together;

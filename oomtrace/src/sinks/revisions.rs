@@ -37,7 +37,12 @@ impl Shown {
             summary: death.summary.clone(),
             container: container.and_then(|container| container.name.clone()),
             outcome: death.outcome.is_some(),
-            runtime_says: death.runtime_says.as_ref().map(|says| says.words.clone()),
+            // That it was as it was is no news.
+            runtime_says: death
+                .runtime_says
+                .as_ref()
+                .filter(|says| !says.agrees)
+                .map(|says| says.words.clone()),
         }
     }
 }

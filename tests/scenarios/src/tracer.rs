@@ -44,7 +44,8 @@ impl Tracer {
         Self::start_as(&mut command)
     }
 
-    fn start_as(command: &mut Command) -> Result<Start> {
+    /// As this command, which runs the tracer with JSON records on its output.
+    pub fn start_as(command: &mut Command) -> Result<Start> {
         let program = Program::start_logged(command, |line| {
             say(format_args!("[oomtrace] {line}"));
         })?;

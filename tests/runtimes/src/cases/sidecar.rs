@@ -85,7 +85,7 @@ impl<'a> Sidecar<'a> {
             container,
             log,
         };
-        let started = |records: &[Value]| records.first().is_some();
+        let started = |records: &[Value]| !records.is_empty();
         if !sidecar.wait_for(0, START_LIMIT, &started) {
             let said = fs::read_to_string(&sidecar.log).unwrap_or_default();
             anyhow::bail!("the sidecar did not start: {said}");

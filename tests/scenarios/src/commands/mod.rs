@@ -9,6 +9,7 @@ mod loss;
 mod recording;
 mod refusals;
 mod rules;
+mod runtimes;
 mod scope;
 mod storm;
 mod symbols;
@@ -42,6 +43,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         loss::CASES,
         recording::CASES,
         rules::CASES,
+        runtimes::CASES,
         scope::CASES,
         symbols::CASES,
         hostile::CASES,

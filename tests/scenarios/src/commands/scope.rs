@@ -44,17 +44,17 @@ fn memory_root() -> PathBuf {
 }
 
 /// A cgroup of the memory controller, right below the root.
-struct Group(PathBuf);
+pub(super) struct Group(PathBuf);
 
 impl Group {
-    fn new(path: &str) -> Result<Self> {
+    pub(super) fn new(path: &str) -> Result<Self> {
         let path = memory_root().join(path);
         fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
         Ok(Self(path))
     }
 
     /// A shell that goes in and then runs this.
-    fn shell(&self, script: &str) -> Command {
+    pub(super) fn shell(&self, script: &str) -> Command {
         let mut command = Command::new("sh");
         command.arg("-c").arg(format!(
             "echo $$ > {}/cgroup.procs; {script}",

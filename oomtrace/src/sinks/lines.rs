@@ -1,0 +1,213 @@
+//! What stands in the rows of a death for a person.
+
+use crate::{
+    event::text::command_line,
+    provenance::{
+        human_bytes,
+        record::{Container, Death, Oom, RuntimeSays, Sender, Stop, Unit},
+        short_id,
+    },
+};
+
+fn arguments(argv: Option<&Vec<String>>, truncated: bool) -> Option<String> {
+    let line = command_line(argv?);
+    Some(if truncated {
+        format!("{line} …")
+    } else {
+        line
+    })
+}
+
+pub(super) fn victim_line(death: &Death) -> String {
+    let victim = &death.victim;
+    let mut line = format!(
+        "pid {}{}",
+        victim.pid,
+        victim
+            .ns_pid
+            .filter(|pid| *pid != victim.pid)
+            .map_or_else(String::new, |pid| format!(" ({pid} in its namespace)"))
+    );
+    if let Some(uid) = victim.uid {
+        line.push_str(&format!(", uid {uid}"));
+    }
+    let program =
+        arguments(victim.argv.as_ref(), victim.argv_truncated).or_else(|| victim.exe.clone());
+    if let Some(program) = program {
+        line.push_str(&format!(": {program}"));
+    }
+    if let (Some(memory), true) = (&victim.memory, death.oom.is_some()) {
+        line.push_str(&format!(
+            " ({} anonymous, {} files)",
+            human_bytes(memory.anon_bytes),
+            human_bytes(memory.file_bytes)
+        ));
+    }
+    line
+}
+
+pub(super) fn container_line(container: &Container) -> String {
+    let id = short_id(&container.id);
+    let mut line = match &container.name {
+        Some(name) => format!("{name} ({id})"),
+        None => id.to_owned(),
+    };
+    match (&container.pod, &container.namespace) {
+        (Some(pod), Some(namespace)) => line.push_str(&format!(" of pod {namespace}/{pod}")),
+        (Some(pod), None) => line.push_str(&format!(" of pod {pod}")),
+        _ => {}
+    }
+    for (what, value) in [("image", &container.image), ("run by", &container.runtime)] {
+        if let Some(value) = value {
+            line.push_str(&format!(", {what} {value}"));
+        }
+    }
+    for outer in &container.outer {
+        let name = outer.name.as_deref().unwrap_or(&outer.id);
+        line.push_str(&format!(", in container {name}"));
+    }
+    line
+}
+
+pub(super) fn unit_line(unit: &Unit) -> String {
+    let mut line = unit.name.clone();
+    if let Some(slice) = &unit.slice {
+        line.push_str(&format!(" in {slice}"));
+    }
+    if let Some(user) = unit.user {
+        line.push_str(&format!(", of user {user}"));
+    }
+    line
+}
+
+pub(super) fn says_line(says: &RuntimeSays) -> String {
+    let verdict = if says.agrees { "so it was" } else { "NOT SO" };
+    format!(
+        "{} says {}; {verdict}: {}",
+        says.runtime, says.words, says.why
+    )
+}
+
+pub(super) fn sender_line(sender: &Sender) -> String {
+    let mut line = format!("{}[{}]", sender.comm.as_deref().unwrap_or("?"), sender.pid);
+    if let Some(uid) = sender.uid {
+        line.push_str(&format!(", uid {uid}"));
+    }
+    if let Some(uid) = sender.loginuid {
+        line.push_str(&format!(", login uid {uid}"));
+    }
+    if let Some(tty) = &sender.tty {
+        line.push_str(&format!(", on {tty}"));
+    }
+    if let Some(container) = &sender.container {
+        let name = container.name.as_deref().unwrap_or(&container.id);
+        line.push_str(&format!(", in container {name}"));
+    }
+    if let Some(unit) = &sender.unit {
+        line.push_str(&format!(", in {}", unit.name));
+    }
+    if let Some(argv) = arguments(sender.argv.as_ref(), sender.argv_truncated) {
+        line.push_str(&format!(": {argv}"));
+    }
+    line
+}
+
+pub(super) fn chain(sender: &Sender) -> String {
+    let links: Vec<String> = sender
+        .ancestry
+        .iter()
+        .map(|ancestor| format!("{}[{}]", ancestor.comm, ancestor.pid))
+        .collect();
+    links.join(" < ")
+}
+
+pub(super) fn stop_line(stop: &Stop) -> String {
+    format!(
+        "{}{} by {}[{}], {:.1} s before; {}{}",
+        stop.signal,
+        if stop.count > 1 {
+            format!(" x{}", stop.count)
+        } else {
+            String::new()
+        },
+        stop.sender.comm.as_deref().unwrap_or("?"),
+        stop.sender.pid,
+        stop.grace_ms as f64 / 1_000.0,
+        stop.result,
+        if stop.reason == stop.result {
+            String::new()
+        } else {
+            format!(", {}", stop.reason.replace('_', " "))
+        },
+    )
+}
+
+pub(super) fn oom_line(oom: &Oom) -> String {
+    let size = |bytes: Option<u64>| bytes.map_or_else(|| "?".to_owned(), human_bytes);
+    let trigger = oom.trigger.as_ref().map_or_else(String::new, |trigger| {
+        format!("; triggered by {}[{}]", trigger.comm, trigger.pid)
+    });
+    match &oom.limit_cgroup {
+        Some(cgroup) => format!(
+            "{}: {} of {} in use, peak {}{trigger}",
+            limit_name(oom, cgroup),
+            size(oom.usage_bytes),
+            size(oom.limit_bytes),
+            size(oom.peak_bytes)
+        ),
+        None => format!(
+            "constraint {}{trigger}",
+            oom.constraint.unwrap_or("unknown")
+        ),
+    }
+}
+
+/// Whose limit it was, with the path where that says more.
+fn limit_name(oom: &Oom, cgroup: &str) -> String {
+    let level = oom
+        .levels
+        .iter()
+        .find(|level| level.cgroup.as_deref() == Some(cgroup));
+    match level.map(|level| (level.of, &level.name)) {
+        Some((Some(of @ ("container" | "pod")), Some(name))) => format!("{of} {name}"),
+        Some((Some("unit" | "slice"), Some(name))) => name.clone(),
+        _ => cgroup.to_owned(),
+    }
+}
+
+/// The frames that tell the mechanism; what is further out is how the kernel got there.
+pub(super) fn path_line(stack: &[String]) -> String {
+    const MOST: usize = 7;
+    let shown = stack.get(..MOST).unwrap_or(stack).join(" < ");
+    if stack.len() > MOST {
+        format!("{shown} < …")
+    } else {
+        shown
+    }
+}
+
+pub(super) fn outcome_line(death: &Death) -> String {
+    let Some(outcome) = &death.outcome else {
+        let gone = death
+            .evidence
+            .iter()
+            .any(|evidence| evidence.code == "end_not_seen");
+        return if gone {
+            "gone; its end was not seen"
+        } else {
+            "still there, as far as is known"
+        }
+        .to_owned();
+    };
+    let mut line = format!("exit code {}", outcome.exit_code);
+    if let Some(latency) = outcome.latency_us {
+        line.push_str(&format!(
+            ", gone {:.1} ms after the signal",
+            latency as f64 / 1_000.0
+        ));
+    }
+    if let Some(id) = &death.caused_by {
+        line.push_str(&format!(", caused by death {id}"));
+    }
+    line
+}
