@@ -54,6 +54,7 @@ impl Lookups for NoLookups {
             boottime_ns: 0,
             state: None,
             wait_channel: None,
+            is_hidden: false,
         }
     }
 

@@ -104,8 +104,9 @@ impl Lookups for Node {
                 tgid: group.tgid,
                 start_ns: group.start_ns,
                 boottime_ns: now_ns,
-                state: Some("unknown (this PID namespace is not the node's)".to_owned()),
+                state: None,
                 wait_channel: None,
+                is_hidden: true,
             };
         }
         process::state(group, now_ns)

@@ -78,6 +78,9 @@ pub struct ProcessState {
     pub state: Option<String>,
     /// The kernel function in which it waits.
     pub wait_channel: Option<String>,
+    /// It cannot be looked at: this PID namespace is not the node's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_hidden: bool,
 }
 
 /// The name of a kernel function that stood on a call path.

@@ -28,6 +28,7 @@ pub fn state(group: Group, boottime_ns: u64) -> ProcessState {
         wait_channel: read("wchan")
             .filter(|name| same && !name.is_empty() && name != "0")
             .map(|name| name.trim().to_owned()),
+        is_hidden: false,
     }
 }
 

@@ -30,6 +30,8 @@ pub(super) struct Case {
     /// When its state was asked for last.
     pub(super) asked_ns: Option<u64>,
     pub(super) state: Option<ProcessState>,
+    /// Its end is not waited for any more, though it may be there still.
+    pub(super) is_given_up: bool,
 }
 
 /// A SIGKILL with what belongs to it.

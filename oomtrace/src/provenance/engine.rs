@@ -36,6 +36,8 @@ const SAME_OOM_NS: u64 = 30 * 1_000_000_000;
 const STALE_NS: u64 = 600 * 1_000_000_000;
 /// A victim that hangs is looked at again after this.
 const ASK_AGAIN_NS: u64 = 60 * 1_000_000_000;
+/// One that cannot be looked at is waited for so long.
+const GIVEN_UP_NS: u64 = 300 * 1_000_000_000;
 /// A status of 137 so long after a child's death is put down to it.
 const PASSED_ON_NS: u64 = 600 * 1_000_000_000;
 /// A SIGKILL from before the tracer started may take this long to end its victim.
@@ -357,12 +359,15 @@ impl Engine {
         let Some(case) = self.open.get_mut(&group) else {
             return;
         };
-        let gone = state.state.is_none();
+        let is_hidden = state.is_hidden;
+        let gone = state.state.is_none() && !is_hidden;
         case.state = Some(state);
-        if case.killer().is_none() {
+        let Some(killer) = case.killer() else {
             return;
-        }
-        if gone {
+        };
+        let since_ns = self.now_ns.saturating_sub(killer.event.boottime_ns);
+        case.is_given_up = is_hidden && since_ns >= GIVEN_UP_NS;
+        if gone || case.is_given_up {
             // Its end is on its way, or was lost: the next tick tells.
             self.waiting.push(group);
         } else if case.revisions == 0 {

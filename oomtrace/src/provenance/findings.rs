@@ -46,6 +46,12 @@ pub(super) fn case_evidence(case: &Case, killer: &Kill, evidence: &mut Vec<Evide
         }
     } else if let Some(state) = &case.state {
         let text = match (&state.state, &state.wait_channel) {
+            _ if state.is_hidden && case.is_given_up => {
+                "its end was not seen for minutes; whether it is there still cannot be seen from this PID namespace".to_owned()
+            }
+            _ if state.is_hidden => {
+                "its end was not seen yet; whether it is there still cannot be seen from this PID namespace".to_owned()
+            }
             (None, _) => "the process is gone, its end was not seen".to_owned(),
             (Some(name), Some(channel)) => {
                 format!("still there after the SIGKILL, in state {name}, waiting in {channel}")
@@ -53,7 +59,9 @@ pub(super) fn case_evidence(case: &Case, killer: &Kill, evidence: &mut Vec<Evide
             (Some(name), None) => format!("still there after the SIGKILL, in state {name}"),
         };
         evidence.push(Evidence {
-            code: if state.state.is_some() {
+            code: if state.is_hidden && !case.is_given_up {
+                "state_hidden"
+            } else if state.state.is_some() {
                 "still_there"
             } else {
                 "end_not_seen"

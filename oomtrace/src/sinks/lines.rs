@@ -188,12 +188,11 @@ pub(super) fn path_line(stack: &[String]) -> String {
 
 pub(super) fn outcome_line(death: &Death) -> String {
     let Some(outcome) = &death.outcome else {
-        let gone = death
-            .evidence
-            .iter()
-            .any(|evidence| evidence.code == "end_not_seen");
-        return if gone {
-            "gone; its end was not seen"
+        let says = |code: &str| death.evidence.iter().any(|evidence| evidence.code == code);
+        return if says("state_hidden") {
+            "not seen yet, and not to be seen from this PID namespace"
+        } else if says("end_not_seen") {
+            "its end was not seen"
         } else {
             "still there, as far as is known"
         }

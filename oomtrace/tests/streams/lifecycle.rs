@@ -2,7 +2,9 @@
 //! SIGKILLs, and deaths that lead to others.
 
 use oomtrace::{
-    event::{Argv, Event, Group, Image, Process, Sigkill, SignalResult, Waiting},
+    event::{
+        Argv, Event, Group, Image, Process, Sigkill, SignalResult, Waiting, entry::ProcessState,
+    },
     provenance::record::{Cause, Death, Mechanism, Record},
 };
 
@@ -99,6 +101,39 @@ fn a_victim_whose_end_was_not_seen_is_written_for_the_last_time() {
     assert!(death.is_final);
     assert_eq!(death.outcome, None);
     assert_code(&death, "end_not_seen");
+}
+
+#[test]
+fn a_victim_that_cannot_be_looked_at_is_given_up_after_minutes() {
+    let hidden = || {
+        Event::ProcessState(ProcessState {
+            tgid: victim().group.tgid,
+            start_ns: victim().group.start_ns,
+            boottime_ns: KILLED_NS,
+            state: None,
+            wait_channel: None,
+            is_hidden: true,
+        })
+    };
+    let ran = run(stream([
+        sigkill(&kill(&sender(), &victim())),
+        tick(KILLED_NS + 5 * S),
+        hidden(),
+        tick(KILLED_NS + 65 * S),
+        hidden(),
+        tick(KILLED_NS + 365 * S),
+        hidden(),
+        tick(KILLED_NS + 366 * S),
+    ]));
+    let [open, ended] = *ran.deaths() else {
+        panic!("{ran:#?}")
+    };
+    assert!(!open.is_final);
+    assert_code(open, "state_hidden");
+    assert_no_code(open, "still_there");
+    assert!(ended.is_final);
+    assert_eq!(ended.outcome, None);
+    assert_code(ended, "end_not_seen");
 }
 
 #[test]

@@ -220,6 +220,7 @@ fn state() -> impl Strategy<Value = Event> {
                 boottime_ns,
                 state,
                 wait_channel: None,
+                is_hidden: false,
             })
         })
 }

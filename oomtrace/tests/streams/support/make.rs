@@ -233,6 +233,7 @@ pub(crate) fn state(of: &Process, state: Option<&str>, wait_channel: Option<&str
         boottime_ns: KILLED_NS + 5 * S,
         state: state.map(str::to_owned),
         wait_channel: wait_channel.map(str::to_owned),
+        is_hidden: false,
     })
 }
 
