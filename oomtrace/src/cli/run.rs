@@ -82,7 +82,9 @@ async fn trace(
             _ = terminate.recv() => match live.others_in_pod() {
                 Some(others) if others > 0 && leaving.is_none() => {
                     log::warn!(
-                        "asked to end, and staying until the pod's other containers ({others}) are gone; a second SIGTERM ends it at once"
+                        "asked to end, and staying until the pod's other containers ({others}) are gone; a second SIGTERM ends it at once\n\
+                         but: at the end of the grace period the kubelet kills all containers of a pod at the same moment, this one too: what is killed then may not be told\n\
+                         do: run oomtrace as a native sidecar (an init container with restartPolicy: Always), which is ended after the others"
                     );
                     leaving = Some(Instant::now());
                 }
