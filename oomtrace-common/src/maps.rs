@@ -45,7 +45,30 @@ impl Killed {
     };
 }
 
-/// Values of the map of cgroups that are in scope, by the kernel's number of them.
+/// A cgroup. Each hierarchy numbers its own by itself: in two of them the same number stands for
+/// different ones.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
+pub struct CgroupKey {
+    /// The kernel's number of it: its inode in cgroupfs.
+    pub id: u64,
+    /// 1 if it is in the v2 hierarchy, 0 if in the memory controller's of v1.
+    pub unified: u32,
+    pub pad: u32,
+}
+
+impl CgroupKey {
+    #[must_use]
+    pub const fn new(id: u64, unified: bool) -> Self {
+        Self {
+            id,
+            unified: unified as u32,
+            pad: 0,
+        }
+    }
+}
+
+/// Values of the map of cgroups that are in scope.
 pub mod scope {
     /// It is.
     pub const HELD: u32 = 1;
@@ -68,6 +91,7 @@ pub struct Losses {
 }
 
 const _: () = assert!(size_of::<GroupKey>() == 16);
+const _: () = assert!(size_of::<CgroupKey>() == 16);
 const _: () = assert!(size_of::<StopSlots>() == 4 * 472);
 const _: () = assert!(size_of::<Killed>() == 8);
 const _: () = assert!(size_of::<Losses>() == 32);

@@ -73,6 +73,7 @@ offsets! {
     task_cred: "task_struct.cred";
     task_loginuid: "task_struct.loginuid.val";
     task_cgroups: "task_struct.cgroups";
+    task_cg_list: "task_struct.cg_list";
     /// Renamed in 5.14.
     task_state: "task_struct.__state | task_struct.state";
     task_jobctl: "task_struct.jobctl";
@@ -130,6 +131,11 @@ offsets! {
     mount_mountpoint: "mount.mnt_mountpoint";
     css_set_default: "css_set.dfl_cgrp";
     css_set_memory: "css_set.subsys[memory_cgrp_id]";
+    css_set_tasks: "css_set.tasks";
+    /// The links of a cgroup to its sets of tasks.
+    cgroup_cset_links: "cgroup.cset_links";
+    cset_link_node: "cgrp_cset_link.cset_link";
+    cset_link_set: "cgrp_cset_link.cset";
     css_cgroup: "cgroup_subsys_state.cgroup";
     css_parent: "cgroup_subsys_state.parent";
     cgroup_kernfs: "cgroup.kn";

@@ -99,13 +99,13 @@ pub mod tag {
     /// NUL-terminated last names of the ancestors' cgroups, the parent's first: that of the v2
     /// hierarchy, or of the memory controller where the former is the root; empty for the root.
     pub const ANCESTRY_CGROUP: u16 = 14;
-    /// [`CgroupLevel`](super::CgroupLevel)s of the memory controller's hierarchy, the leaf's
-    /// first.
+    /// [`CgroupLevel`](super::CgroupLevel)s of the memory controller's hierarchy of v1, the
+    /// leaf's first.
     pub const MEMORY_LEVELS: u16 = 15;
     /// The same of the v2 hierarchy.
     pub const UNIFIED_LEVELS: u16 = 16;
-    /// NUL-terminated names of the cgroups below one, the oldest first, those without a
-    /// process left out.
+    /// Of the cgroups below one, the oldest first, those without a process left out: its name and
+    /// that of a process in it, both NUL-terminated.
     pub const CHILDREN: u16 = 17;
 }
 

@@ -2,34 +2,56 @@
 //! anywhere on the node.
 
 use aya_ebpf::{macros::map, maps::HashMap};
-use oomtrace_common::{maps::scope, offsets::Settings, wire::MAX_CGROUP_NAMES};
+use oomtrace_common::{
+    maps::{CgroupKey, scope},
+    offsets::Settings,
+    wire::MAX_CGROUP_NAMES,
+};
 
-use crate::kernel::{self, Address, chase, follow, get};
+use crate::{
+    kernel::{self, Address, chase, current, follow, get},
+    memcg,
+};
 
 /// Filled in by the loader.
 #[unsafe(no_mangle)]
 pub(crate) static SETTINGS: Settings = Settings::NODE;
 
-/// Cgroups in scope, by the kernel's number of them.
+/// Cgroups in scope.
 #[map]
-static SCOPE: HashMap<u64, u32> = HashMap::with_max_entries(16384, 0);
+static SCOPE: HashMap<CgroupKey, u32> = HashMap::with_max_entries(16384, 0);
 
 /// `BPF_NOEXIST` of include/uapi/linux/bpf.h.
 const BPF_NOEXIST: u64 = 1;
 
+/// The key of a cgroup of the hierarchies that are looked at: v2, and the memory controller's of
+/// v1.
+#[inline(always)]
+pub(crate) fn key(cgroup: Address) -> Option<CgroupKey> {
+    let root = follow!(cgroup, cgroup_root)?;
+    let task = current();
+    let unified = chase!(task, task_cgroups, css_set_default, cgroup_root);
+    let memory = chase!(memcg::css_of(task), css_cgroup, cgroup_root);
+    if root != unified && root != memory {
+        return None;
+    }
+    let id = get!(follow!(cgroup, cgroup_kernfs)?, kernfs_id, u64)?;
+    Some(CgroupKey::new(id, root == unified))
+}
+
 /// Takes in a new cgroup, until the user side says otherwise: its first process may be killed
 /// before that.
 #[inline(always)]
-pub(crate) fn consider(id: u64) {
+pub(crate) fn consider(key: &CgroupKey) {
     if kernel::load(&SETTINGS).candidates == 1 {
-        let _ = SCOPE.insert(&id, &scope::CANDIDATE, BPF_NOEXIST);
+        let _ = SCOPE.insert(key, &scope::CANDIDATE, BPF_NOEXIST);
     }
 }
 
 /// Forgets a cgroup that is gone.
 #[inline(always)]
-pub(crate) fn forget(id: u64) {
-    let _ = SCOPE.remove(&id);
+pub(crate) fn forget(key: &CgroupKey) {
+    let _ = SCOPE.remove(key);
 }
 
 /// Whether a task is in scope.
@@ -40,23 +62,27 @@ pub(crate) fn holds(task: Address) -> bool {
     }
     let memory = chase!(task, task_cgroups, css_set_memory, css_cgroup);
     let unified = chase!(task, task_cgroups, css_set_default);
-    is_held(memory) != 0 || is_held(unified) != 0
+    if is_held(unified, 1) != 0 {
+        return true;
+    }
+    // Where there is v2 alone, it has the memory controller as well.
+    chase!(memory, cgroup_root) != chase!(unified, cgroup_root) && is_held(memory, 0) != 0
 }
 
 /// Whether a cgroup, or one above it, is in scope.
 #[inline(always)]
-pub(crate) fn holds_cgroup(cgroup: Address) -> bool {
-    kernel::load(&SETTINGS).scoped == 0 || is_held(cgroup) != 0
+pub(crate) fn holds_cgroup(cgroup: Address, unified: u32) -> bool {
+    kernel::load(&SETTINGS).scoped == 0 || is_held(cgroup, unified) != 0
 }
 
 #[inline(never)]
-fn is_held(cgroup: Address) -> u32 {
+fn is_held(cgroup: Address, unified: u32) -> u32 {
     let mut node = chase!(cgroup, cgroup_kernfs);
     for _ in 0..=MAX_CGROUP_NAMES {
         let Some(id) = get!(node, kernfs_id, u64) else {
             return 0;
         };
-        if SCOPE.get_ptr(&id).is_some() {
+        if SCOPE.get_ptr(&CgroupKey::new(id, unified == 1)).is_some() {
             return 1;
         }
         let Some(parent) = follow!(node, kernfs_parent) else {

@@ -6,6 +6,7 @@ use std::{
     io::{self, BufWriter},
 };
 
+use oomtrace_common::maps::CgroupKey;
 use thiserror::Error;
 
 use crate::{
@@ -31,7 +32,7 @@ pub trait Lookups {
     /// Asks about a container. The answer comes later, as an entry.
     fn ask_container(&mut self, ask: Ask);
     /// Tells the programs whether a cgroup is in scope.
-    fn scope(&mut self, cgroup_id: u64, held: bool);
+    fn scope(&mut self, cgroup: CgroupKey, held: bool);
 }
 
 /// No look-ups: what a recording holds is all.
@@ -60,7 +61,7 @@ impl Lookups for NoLookups {
 
     fn ask_container(&mut self, _: Ask) {}
 
-    fn scope(&mut self, _: u64, _: bool) {}
+    fn scope(&mut self, _: CgroupKey, _: bool) {}
 }
 
 /// What stops the pipeline.
@@ -186,7 +187,7 @@ impl<L: Lookups> Pipeline<L> {
                 Output::AskContainer(ask) if self.source == Source::Live => {
                     self.lookups.ask_container(ask);
                 }
-                Output::Scope { cgroup_id, held } => self.lookups.scope(cgroup_id, held),
+                Output::Scope { cgroup, held } => self.lookups.scope(cgroup, held),
                 Output::AskState(_) | Output::AskContainer(_) => {}
             }
         }

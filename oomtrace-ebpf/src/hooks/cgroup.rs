@@ -14,8 +14,8 @@ use aya_ebpf::{
 use oomtrace_common::wire::{CgroupBody, kind, tag, who};
 
 use crate::{
-    kernel::{Address, chase, current, follow, get},
-    memcg, names,
+    kernel::Address,
+    names,
     record::{Record, Scratch, lost},
     scope,
 };
@@ -43,35 +43,27 @@ pub(crate) fn cgroup_emptied(ctx: RawTracePointContext) -> i32 {
 /// forgotten.
 #[raw_tracepoint(tracepoint = "cgroup_rmdir")]
 pub(crate) fn cgroup_gone(ctx: RawTracePointContext) -> i32 {
-    let node = chase!(ctx.arg(0), cgroup_kernfs);
-    if let Some(id) = get!(node, kernfs_id, u64) {
-        scope::forget(id);
+    if let Some(key) = scope::key(ctx.arg(0)) {
+        scope::forget(&key);
     }
     0
 }
 
 #[inline(always)]
 fn try_change(cgroup: Address, kind: u16, scratch: &PerCpuArray<Scratch>) -> Option<()> {
-    let root = follow!(cgroup, cgroup_root)?;
-    let task = current();
-    let unified = chase!(task, task_cgroups, css_set_default, cgroup_root);
-    let memory = chase!(memcg::css_of(task), css_cgroup, cgroup_root);
-    if root != unified && root != memory {
-        return None;
-    }
-    let id = get!(follow!(cgroup, cgroup_kernfs)?, kernfs_id, u64)?;
+    let key = scope::key(cgroup)?;
     if kind == kind::CGROUP_MADE {
-        scope::consider(id);
+        scope::consider(&key);
     }
-    if !scope::holds_cgroup(cgroup) {
+    if !scope::holds_cgroup(cgroup, key.unified) {
         return None;
     }
     let Some((record, body)) = Record::begin::<CgroupBody>(scratch, kind) else {
         lost(kind);
         return None;
     };
-    body.id = id;
-    body.unified = u32::from(root == unified);
+    body.id = key.id;
+    body.unified = key.unified;
     names::put_cgroup(record, tag::MEMORY_CGROUP, who::EVENT, cgroup);
     record.submit();
     Some(())

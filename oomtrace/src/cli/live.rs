@@ -18,13 +18,13 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow};
-use oomtrace_common::maps::QUIET_NS;
+use oomtrace_common::maps::{CgroupKey, QUIET_NS};
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{
     args::{LookupArgs, ProbeArgs, TraceArgs},
     runtimes::Runtimes,
-    scope::{self, OwnPod, ScopeArg},
+    scope::{self, Awaited, OwnPod, ScopeArg},
     shield::Shield,
 };
 use crate::{
@@ -81,6 +81,7 @@ struct Node {
     log: Option<KernelLog>,
     namer: Option<Namer>,
     scope: Option<ScopeMap>,
+    awaited: Option<Awaited>,
     asker: Option<Asker>,
 }
 
@@ -118,11 +119,14 @@ impl Lookups for Node {
         }
     }
 
-    fn scope(&mut self, cgroup_id: u64, held: bool) {
-        match &mut self.scope {
-            Some(map) if held => map.hold(cgroup_id),
-            Some(map) => map.release(cgroup_id),
-            None => {}
+    fn scope(&mut self, cgroup: CgroupKey, held: bool) {
+        if let Some(map) = &mut self.scope {
+            map.decide(cgroup, held);
+        }
+        if let Some(awaited) = &mut self.awaited
+            && awaited.decided(cgroup, held)
+        {
+            self.awaited = None;
         }
     }
 }
@@ -261,6 +265,7 @@ impl Live {
                 log,
                 namer: probe.take_namer(),
                 scope: scoping.map,
+                awaited: scoping.awaited,
                 asker: runtimes.asker(),
             },
             what.config,

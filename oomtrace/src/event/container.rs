@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use oomtrace_common::maps::CgroupKey;
 use serde::{Deserialize, Serialize};
 
 /// What is wanted to be known of a container.
@@ -98,6 +99,9 @@ pub struct ContainerUnknown {
     pub of_end: bool,
     /// What was tried, and what came of it.
     pub why: String,
+    /// Nobody was asked, for too much was asked at once: it may be known all the same.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_busy: bool,
 }
 
 /// A cgroup came, or the last process in it and below has gone.
@@ -107,7 +111,18 @@ pub struct CgroupChange {
     pub path: String,
     /// The kernel's number of it: its inode in cgroupfs.
     pub cgroup_id: u64,
+    /// In v2's hierarchy, not in the memory controller's of v1: each has its own numbers.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unified: bool,
     pub kind: CgroupChangeKind,
+}
+
+impl CgroupChange {
+    /// As the programs know it.
+    #[must_use]
+    pub const fn key(&self) -> CgroupKey {
+        CgroupKey::new(self.cgroup_id, self.unified)
+    }
 }
 
 /// See [`CgroupChange`].

@@ -207,6 +207,7 @@ impl Decoder {
                         .map(text::path)
                         .ok_or(DecodeError::Missing("cgroup"))?,
                     cgroup_id: body.id,
+                    unified: body.unified == 1,
                     kind: match kind {
                         kind::CGROUP_MADE => CgroupChangeKind::Made,
                         _ => CgroupChangeKind::Emptied,
@@ -358,11 +359,20 @@ pub struct OwnPlace {
     /// The paths of its cgroups: of the memory controller, and of v2 where that is another.
     pub memory_cgroup: Option<String>,
     pub unified_cgroup: Option<String>,
-    /// The kernel's numbers of those cgroups and of all above them, its own first.
+    /// The kernel's numbers of those cgroups and of all above them, its own first: of the memory
+    /// controller's hierarchy if that is v1's, and of v2's.
     pub memory_levels: Vec<u64>,
     pub unified_levels: Vec<u64>,
-    /// Names of the cgroups that were asked for, the oldest first.
-    pub children: Vec<String>,
+    /// The cgroups that were asked for, the oldest first.
+    pub children: Vec<ChildCgroup>,
+}
+
+/// A cgroup in which something runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChildCgroup {
+    pub name: String,
+    /// The name of a process in it itself, empty if there is none or it could not be read.
+    pub comm: String,
 }
 
 /// Reads the answer of the program that finds it out.
@@ -384,7 +394,13 @@ pub fn own_place(record: &[u8]) -> Result<OwnPlace, DecodeError> {
         unified_levels: levels(tag::UNIFIED_LEVELS),
         children: section(tag::CHILDREN)
             .map(text::strings)
-            .unwrap_or_default(),
+            .unwrap_or_default()
+            .chunks(2)
+            .map(|child| ChildCgroup {
+                name: child.first().cloned().unwrap_or_default(),
+                comm: child.get(1).cloned().unwrap_or_default(),
+            })
+            .collect(),
     })
 }
 

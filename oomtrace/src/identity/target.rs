@@ -80,6 +80,13 @@ impl Target {
         }
     }
 
+    /// Whether a container can be meant of which the path tells nothing: only its runtime knows
+    /// that it is one.
+    #[must_use]
+    pub const fn may_be_bare(&self) -> bool {
+        matches!(self, Self::Container(_) | Self::Any(_))
+    }
+
     /// Whether a process that runs at these paths, one of each hierarchy, is meant. `None`:
     /// that depends on what the innermost container is called, and it is not known.
     #[must_use]
@@ -117,6 +124,7 @@ impl Target {
 /// What is known of a container.
 #[derive(Clone, Copy, Debug)]
 pub enum Naming<'a> {
+    /// More may come, unless it is final.
     Known(&'a ContainerFacts),
     /// Nobody knows it.
     Unknown,
@@ -161,7 +169,10 @@ fn of_container(name: &str, place: &Place, names: &Names<'_>) -> Option<bool> {
     for container in &place.containers {
         let by_id = name.len() >= ID_DIGITS && container.id.starts_with(name);
         let of_name = match names(&container.id) {
-            Naming::Known(facts) => facts.name.as_deref() == Some(name),
+            Naming::Known(facts) => {
+                is_open |= facts.name.is_none() && !facts.is_final;
+                facts.name.as_deref() == Some(name)
+            }
             Naming::Unknown => false,
             Naming::Open => {
                 is_open = true;
@@ -188,6 +199,7 @@ fn of_pod(namespace: Option<&str>, name: &str, place: &Place, names: &Names<'_>)
                 if in_namespace && facts.pod.as_deref() == Some(name) {
                     return Some(true);
                 }
+                is_open |= facts.pod.is_none() && !facts.is_final;
             }
             Naming::Unknown => {}
             Naming::Open => is_open = true,
@@ -253,6 +265,24 @@ mod tests {
             holds("container:web", "/user.slice", Naming::Open),
             Some(false)
         );
+    }
+
+    #[test]
+    fn what_is_known_of_a_container_may_lack_the_pod_yet() {
+        let facts = |is_final: bool| ContainerFacts {
+            name: Some("web".to_owned()),
+            is_final,
+            ..ContainerFacts::default()
+        };
+        let (first, last) = (facts(false), facts(true));
+        assert_eq!(holds("pod:web-1", WEB, Naming::Known(&first)), None);
+        assert_eq!(holds("web-1", WEB, Naming::Known(&first)), None);
+        assert_eq!(
+            holds("container:db", WEB, Naming::Known(&first)),
+            Some(false)
+        );
+        assert_eq!(holds("pod:web-1", WEB, Naming::Known(&last)), Some(false));
+        assert_eq!(holds("web-1", WEB, Naming::Known(&last)), Some(false));
     }
 
     #[test]

@@ -20,7 +20,7 @@ use super::{
     layout::Layout,
     losses::LossReader,
     namer::Namer,
-    own_place::{OwnPlace, OwnPlaceReader},
+    own_place::{ChildrenOf, OwnPlace, OwnPlaceReader},
     plan::{self, OomHook, Plan},
     scope::ScopeMap,
     support::{Availability, KernelSupport},
@@ -271,15 +271,14 @@ impl Probe {
         self.scope.take()
     }
 
-    /// Where this process runs, as the node sees it; with the cgroups below the one that is so
-    /// many levels above its own, if not 0.
-    pub fn own_place(&self, children_up: u32) -> Result<OwnPlace, ProbeError> {
+    /// Where this process runs, as the node sees it; with the cgroups below one, if asked for.
+    pub fn own_place(&self, children: Option<ChildrenOf>) -> Result<OwnPlace, ProbeError> {
         let reader = self
             .own
             .as_ref()
             .map_err(|why| ProbeError::OwnPlace(why.clone()))?;
         reader
-            .read(children_up)
+            .read(children)
             .map_err(|error| ProbeError::OwnPlace(error.to_string()))
     }
 

@@ -63,7 +63,7 @@ impl Namer {
     }
 
     fn name(&self, address: u64) -> io::Result<Option<String>> {
-        run_program(&self.program, address)?;
+        run_program(&self.program, &[address])?;
         let Name(bytes) = self.answer.get(&0, 0).map_err(io::Error::other)?;
         let text = crate::event::text::strings(&bytes);
         // An address in no function comes back as it is; a module's name stands behind.
@@ -74,12 +74,14 @@ impl Namer {
     }
 }
 
-/// Runs a program on a raw tracepoint once, in the context of this thread, with one argument.
-pub(super) fn run_program(program: &OwnedFd, argument: u64) -> io::Result<()> {
+/// Runs a program on a raw tracepoint once, in the context of this thread, with these arguments.
+pub(super) fn run_program(program: &OwnedFd, arguments: &[u64]) -> io::Result<()> {
     /// `MAX_BPF_FUNC_ARGS` of include/linux/bpf.h: a raw tracepoint's arguments.
     const ARGUMENTS: usize = 12;
     let mut context = [0u64; ARGUMENTS];
-    context[0] = argument;
+    for (to, argument) in context.iter_mut().zip(arguments) {
+        *to = *argument;
+    }
     // SAFETY: all zeros is a valid `bpf_attr`.
     let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
     attr.test.prog_fd = program.as_raw_fd().unsigned_abs();

@@ -17,6 +17,15 @@ use super::{attach, namer};
 use crate::event::decode;
 pub use crate::event::decode::OwnPlace;
 
+/// The cgroups below one of those above this process's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChildrenOf {
+    /// So many levels above its own.
+    pub up: u32,
+    /// In v2's hierarchy, not in the memory controller's of v1.
+    pub unified: bool,
+}
+
 /// What a program builds its record in: the record, and what the program itself keeps.
 const SCRATCH_BYTES: usize = MAX_RECORD_BYTES + SPARE_BYTES + 8 + 8 + 8 * 8;
 
@@ -55,8 +64,9 @@ impl OwnPlaceReader {
     }
 
     /// Runs it. `BPF_PROG_TEST_RUN` takes raw tracepoints since 5.10.
-    pub(super) fn read(&self, children_up: u32) -> io::Result<OwnPlace> {
-        namer::run_program(&self.program, u64::from(children_up))?;
+    pub(super) fn read(&self, children: Option<ChildrenOf>) -> io::Result<OwnPlace> {
+        let arguments = children.map_or([0, 0], |of| [of.up.into(), of.unified.into()]);
+        namer::run_program(&self.program, &arguments)?;
         let answers = self.answers.get(&0, 0).map_err(io::Error::other)?;
         // It ran on one of the processors, on which one is not known.
         let latest = answers

@@ -64,6 +64,13 @@ impl Known {
     }
 }
 
+/// What may be a container's cgroup, one in each hierarchy.
+#[derive(Debug, Default)]
+struct Maybe {
+    paths: Vec<String>,
+    asked_ns: u64,
+}
+
 /// All containers that are known, by id.
 #[derive(Debug, Default)]
 pub(super) struct Containers {
@@ -71,7 +78,7 @@ pub(super) struct Containers {
     order: VecDeque<String>,
     /// Cgroups that may be a container's, by what its id would be: runc and crun by themselves
     /// call them as they like.
-    maybe: HashMap<String, Vec<String>>,
+    maybe: HashMap<String, Maybe>,
     /// Those that are.
     declared: HashMap<String, ContainerPlace>,
     /// The main process of each unit in which it has died, by the unit's cgroup.
@@ -143,7 +150,7 @@ impl Containers {
     pub(super) fn cgroup(&mut self, change: &CgroupChange) -> Option<Ask> {
         let place = self.locate(&change.path);
         self.mains.remove(&change.path);
-        if place == Place::default() && change.kind == CgroupChangeKind::Made {
+        if place == Place::default() && change.kind != CgroupChangeKind::Emptied {
             return self.ask_whether(change);
         }
         // What is below a container's own cgroup says nothing of the container.
@@ -221,11 +228,11 @@ impl Containers {
         if self.maybe.len() >= MOST {
             self.maybe.clear();
         }
-        let paths = self.maybe.entry(id.to_owned()).or_default();
-        paths.retain(|path| *path != change.path);
-        // One in each hierarchy.
-        if paths.len() < 2 {
-            paths.push(change.path.clone());
+        let maybe = self.maybe.entry(id.to_owned()).or_default();
+        maybe.asked_ns = change.boottime_ns;
+        maybe.paths.retain(|path| *path != change.path);
+        if maybe.paths.len() < 2 {
+            maybe.paths.push(change.path.clone());
         }
         Some(Ask {
             id: id.to_owned(),
@@ -247,25 +254,53 @@ impl Containers {
         place
     }
 
-    /// What a process may have been in, as far as nobody has said yet.
-    pub(super) fn pending(&self, process: &Process) -> Option<ContainerPlace> {
-        let paths = [&process.memory_cgroup, &process.unified_cgroup];
-        paths.into_iter().flatten().find_map(|path| {
+    /// What was asked about a cgroup and is not answered is asked again: not every question finds
+    /// room.
+    pub(super) fn ask_again(&mut self, path: &str, now_ns: u64) -> Option<Ask> {
+        if let Some(container) = self.locate(path).containers.first() {
+            return self.ask_facts(container, now_ns);
+        }
+        let container = self.open_at(path)?;
+        let maybe = self.maybe.get_mut(&container.id)?;
+        if now_ns < maybe.asked_ns.saturating_add(ASK_AGAIN_NS) {
+            return None;
+        }
+        maybe.asked_ns = now_ns;
+        Some(Ask {
+            id: container.id,
+            cgroup: container.cgroup,
+            what: What::Whether,
+        })
+    }
+
+    /// The innermost cgroup of a path of which it is still asked whether it is a container's.
+    pub(super) fn open_at(&self, path: &str) -> Option<ContainerPlace> {
+        let mut levels = std::iter::successors(Some(path), |path| {
+            path.rsplit_once('/').map(|(above, _)| above)
+        });
+        levels.find_map(|path| {
             let id = path.rsplit('/').next()?;
-            let is_open = self.maybe.get(id)?.contains(path);
+            let is_open = self.maybe.get(id)?.paths.iter().any(|open| open == path);
             is_open.then(|| ContainerPlace {
                 runtime: None,
                 id: id.to_owned(),
-                cgroup: path.clone(),
+                cgroup: path.to_owned(),
             })
         })
+    }
+
+    /// What a process may have been in, as far as nobody has said yet.
+    pub(super) fn pending(&self, process: &Process) -> Option<ContainerPlace> {
+        let paths = [&process.memory_cgroup, &process.unified_cgroup];
+        let mut paths = paths.into_iter().flatten();
+        paths.find_map(|path| self.open_at(path))
     }
 
     /// Whether it is still asked whether this is a container.
     pub(super) fn is_pending(&self, container: &ContainerPlace) -> bool {
         self.maybe
             .get(&container.id)
-            .is_some_and(|paths| paths.contains(&container.cgroup))
+            .is_some_and(|maybe| maybe.paths.contains(&container.cgroup))
     }
 
     /// Where a process ran, by the paths of its cgroups.
@@ -299,7 +334,7 @@ impl Containers {
 
     pub(super) fn facts(&mut self, facts: ContainerFacts) {
         if facts.runtime.is_some() {
-            for cgroup in self.maybe.remove(&facts.id).unwrap_or_default() {
+            for cgroup in self.maybe.remove(&facts.id).unwrap_or_default().paths {
                 if self.declared.len() >= MOST {
                     self.declared.clear();
                 }
@@ -332,6 +367,10 @@ impl Containers {
     }
 
     pub(super) fn unknown(&mut self, unknown: &ContainerUnknown) {
+        if unknown.is_busy && !unknown.of_end {
+            // Whoever waits for it asks again.
+            return;
+        }
         if self.maybe.remove(&unknown.id).is_some() && !self.known.contains_key(&unknown.id) {
             // No container at all.
             return;

@@ -18,7 +18,7 @@ use super::{
     record::{self, Cause, Death, Gap, Record, SCHEMA, Started, Stopped},
     related::Related,
     rules::Rules,
-    scope::{Candidate, Scope},
+    scope::{Candidate, Scope, Told},
 };
 use crate::event::{
     Event, Exit, Group, InfoKind, MarkVictim, OomKill, Sigkill, SignalResult,
@@ -418,7 +418,7 @@ impl Engine {
             case.revisions += 1;
             self.related.note_shim(&death, case.argv(), &self.rules);
             let death = self.keep_late(group, case, death, out);
-            if !self.emit_death(death, out) {
+            if self.emit_death(death, out) != Told::Written {
                 self.hold_back(group);
             }
         }
@@ -431,20 +431,20 @@ impl Engine {
         };
         if let Some(death) = self.build(group, &case, self.clock, false, None) {
             self.dying.remove(&group);
-            if self.emit_death(death, out) {
+            if self.emit_death(death, out) == Told::Written {
                 case.revisions += 1;
             }
         }
         self.open.insert(group, case);
     }
 
-    /// Writes a death, if it is in scope; false if that is not known yet.
-    pub(super) fn emit_death(&mut self, mut death: Box<Death>, out: &mut Vec<Output>) -> bool {
+    /// Writes a death, if it is in scope.
+    pub(super) fn emit_death(&mut self, mut death: Box<Death>, out: &mut Vec<Output>) -> Told {
         self.related.note(&death);
         match self.in_scope(&death) {
             Some(true) => {}
-            Some(false) => return true,
-            None if !death.is_final => return false,
+            Some(false) => return Told::OutOfScope,
+            None if !death.is_final => return Told::Open,
             None => death.evidence.push(record::Evidence {
                 code: "scope_unknown",
                 text: "nobody said what its container is called: it may be out of scope".to_owned(),
@@ -455,7 +455,7 @@ impl Engine {
             self.deaths += 1;
         }
         out.push(Output::record(Record::Death(death)));
-        true
+        Told::Written
     }
 
     /// The next revision of a death.

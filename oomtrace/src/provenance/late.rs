@@ -12,6 +12,7 @@ use super::{
     engine::Engine,
     record::{Cause, Death},
     role::Role,
+    scope::{Told, UNKNOWN_NS},
 };
 use crate::{
     event::{
@@ -42,7 +43,7 @@ pub(super) struct Late {
     cause: Cause,
     died_ns: u64,
     survived: Option<Survival>,
-    /// It is not known yet whether it is in scope: nothing was written.
+    /// It is not known yet whether it is in scope, or it is not: nothing was written.
     is_held: bool,
     /// As it was at the first writing: every revision tells the same times.
     clock: Clock,
@@ -151,7 +152,9 @@ impl Engine {
             self.is_init(group, &late.container, out);
         }
         let known = self.containers.get(&late.container.id);
-        if role == Role::RuntimeHelper || !late.waits(known, is_pending, self.now_ns.max(now_ns)) {
+        let is_open = self.in_scope(&death).is_none();
+        let waits = late.waits(known, is_pending, self.now_ns.max(now_ns));
+        if !is_open && (role == Role::RuntimeHelper || !waits) {
             return death;
         }
         death.is_final = false;
@@ -166,11 +169,11 @@ impl Engine {
         self.ask_end(container, out);
     }
 
-    /// Nothing was written of a death yet.
+    /// A death was not written after all.
     pub(super) fn hold_back(&mut self, group: Group) {
         if let Some(late) = self.late.get_mut(&group) {
             late.is_held = true;
-            late.case.revisions = 0;
+            late.case.revisions = late.case.revisions.saturating_sub(1);
         }
     }
 
@@ -293,7 +296,10 @@ impl Engine {
         }
         let known = self.containers.get(&late.container.id);
         let is_pending = self.containers.is_pending(&late.container);
-        let is_final = is_end || !late.waits(known, is_pending, self.now_ns);
+        let is_open = late.is_held
+            && self.now_ns.saturating_sub(late.died_ns) < UNKNOWN_NS
+            && self.in_scope(&late.written).is_none();
+        let is_final = is_end || !(is_open || late.waits(known, is_pending, self.now_ns));
         let built = self.build(group, &late.case, late.clock, is_final, late.survived);
         let Some(mut death) = built else {
             return;
@@ -314,7 +320,7 @@ impl Engine {
         };
         if late.is_held || !is_same {
             late.written.clone_from(&death);
-            late.is_held = !self.emit_death(death, out);
+            late.is_held = self.emit_death(death, out) != Told::Written;
             if !late.is_held {
                 late.case.revisions += 1;
             }

@@ -28,6 +28,7 @@ mod words;
 
 pub use engine::Engine;
 pub use naming::short as short_id;
+use oomtrace_common::maps::CgroupKey;
 pub use words::bytes as human_bytes;
 
 use self::{record::Record, redact::ArgvPolicy};
@@ -64,7 +65,7 @@ pub enum Output {
     AskContainer(Ask),
     /// A cgroup is in scope, or it is not.
     Scope {
-        cgroup_id: u64,
+        cgroup: CgroupKey,
         held: bool,
     },
 }

@@ -1,6 +1,8 @@
 //! Whose deaths are told. The programs hold back what is out of scope; what they let through
 //! because it was not known yet is sorted out here.
 
+use oomtrace_common::maps::CgroupKey;
+
 use super::{Output, containers::Containers, engine::Engine, record::Death};
 use crate::{
     event::{
@@ -30,16 +32,21 @@ impl Scope {
         match self {
             Self::Node => Some(true),
             Self::Below(outer) => Some(paths.iter().any(|path| is_within(path, outer))),
-            Self::Target(target) => target.holds(paths, place, &|id| {
-                let Some(known) = containers.get(id) else {
-                    return Naming::Open;
+            Self::Target(target) => {
+                let holds = target.holds(paths, place, &|id| match containers.get(id) {
+                    Some(known) => match &known.facts {
+                        Some(facts) => Naming::Known(facts),
+                        None if known.is_unknown => Naming::Unknown,
+                        None => Naming::Open,
+                    },
+                    None => Naming::Open,
+                });
+                let may_be_container = || {
+                    target.may_be_bare()
+                        && paths.iter().any(|path| containers.open_at(path).is_some())
                 };
-                match &known.facts {
-                    Some(facts) if facts.name.is_some() || facts.is_final => Naming::Known(facts),
-                    _ if known.is_unknown => Naming::Unknown,
-                    _ => Naming::Open,
-                }
-            }),
+                holds.filter(|held| *held || !may_be_container())
+            }
         }
     }
 }
@@ -47,13 +54,23 @@ impl Scope {
 /// A cgroup of which it is not known yet whether it is in scope.
 #[derive(Debug)]
 pub(super) struct Candidate {
-    cgroup_id: u64,
+    cgroup: CgroupKey,
     path: String,
     since_ns: u64,
 }
 
 /// After this nobody will say what its container is called.
-const UNKNOWN_NS: u64 = 10_000_000_000;
+pub(super) const UNKNOWN_NS: u64 = 10_000_000_000;
+
+/// What became of a death that was to be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    Written,
+    /// As far as is known now.
+    OutOfScope,
+    /// It is not known yet whether it is in scope.
+    Open,
+}
 
 impl Engine {
     /// Limits what is told.
@@ -85,7 +102,7 @@ impl Engine {
             return;
         }
         self.candidates.push(Candidate {
-            cgroup_id: change.cgroup_id,
+            cgroup: change.key(),
             path: change.path.clone(),
             since_ns: self.now_ns.max(change.boottime_ns),
         });
@@ -101,16 +118,17 @@ impl Engine {
                 .scope
                 .holds(&[&candidate.path], &place, &self.containers);
             let is_late = self.now_ns.saturating_sub(candidate.since_ns) > UNKNOWN_NS;
-            match holds {
+            match holds.or(is_late.then_some(false)) {
                 Some(held) => out.push(Output::Scope {
-                    cgroup_id: candidate.cgroup_id,
+                    cgroup: candidate.cgroup,
                     held,
                 }),
-                None if is_late => out.push(Output::Scope {
-                    cgroup_id: candidate.cgroup_id,
-                    held: false,
-                }),
-                None => self.candidates.push(candidate),
+                None => {
+                    // Not every question finds room.
+                    let ask = self.containers.ask_again(&candidate.path, self.now_ns);
+                    out.extend(ask.map(Output::AskContainer));
+                    self.candidates.push(candidate);
+                }
             }
         }
     }

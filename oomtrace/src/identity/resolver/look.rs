@@ -72,6 +72,7 @@ pub(super) fn unknown(id: &str, of_end: bool, why: String) -> Entry {
         id: id.to_owned(),
         of_end,
         why,
+        is_busy: false,
     })
 }
 

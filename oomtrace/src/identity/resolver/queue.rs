@@ -16,9 +16,12 @@ use super::{
     Desk, Options, Pending, Question,
     look::{Answers, Sources, Told, unknown},
 };
-use crate::event::{
-    container::{Ask, What},
-    entry::Entry,
+use crate::{
+    event::{
+        container::{Ask, ContainerUnknown, What},
+        entry::Entry,
+    },
+    identity::host,
 };
 
 /// So many questions are looked into at a time.
@@ -191,8 +194,13 @@ fn take_refused(desk: &Desk) -> VecDeque<Question> {
 }
 
 fn no_room(ask: &Ask) -> Entry {
-    let why = "too many containers were asked about at once".to_owned();
-    unknown(&ask.id, of_end(ask), why)
+    Entry::ContainerUnknown(ContainerUnknown {
+        boottime_ns: host::now().boottime_ns,
+        id: ask.id.clone(),
+        of_end: of_end(ask),
+        why: "too many containers were asked about at once".to_owned(),
+        is_busy: true,
+    })
 }
 
 /// Nobody is to be asked.
