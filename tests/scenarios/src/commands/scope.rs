@@ -3,7 +3,7 @@
 use std::{
     fs,
     path::PathBuf,
-    process::Command,
+    process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -15,7 +15,7 @@ use crate::{
     cli::Options,
     death,
     run::Program,
-    tracer::{Start, Tracer},
+    tracer::{Finished, Start, Tracer},
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -26,6 +26,14 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "scope-container",
         run: of_container,
+    },
+    Case {
+        name: "scope-pod",
+        run: of_pod,
+    },
+    Case {
+        name: "scope-pod-that-pauses",
+        run: of_pod_that_pauses,
     },
     Case {
         name: "scope-refused",
@@ -75,10 +83,40 @@ impl Drop for Group {
 }
 
 fn start(options: &Options, scope: &str) -> Result<Tracer> {
-    match Tracer::start_with(&options.tracer, &["--scope", scope])? {
+    running(Tracer::start_with(&options.tracer, &["--scope", scope])?)
+}
+
+fn running(start: Start) -> Result<Tracer> {
+    match start {
         Start::Running(tracer, _) => Ok(tracer),
         Start::Lacking(reason) => bail!("the tracer cannot run here: {reason}"),
     }
+}
+
+/// A process that sleeps in a cgroup.
+fn asleep_in(group: &Group, options: &Options) -> Result<Child> {
+    waiting_in(group, "exec sleep 1000", options)
+}
+
+/// A process in a cgroup that a script ends with.
+fn waiting_in(group: &Group, script: &str, options: &Options) -> Result<Child> {
+    let child = group.shell(script).stdin(Stdio::piped()).spawn()?;
+    let entered = || {
+        fs::read_to_string(group.0.join("cgroup.procs"))
+            .is_ok_and(|pids| pids.lines().any(|pid| pid == child.id().to_string()))
+    };
+    let limit = Instant::now() + options.program_limit();
+    while !entered() && Instant::now() < limit {
+        thread::sleep(Duration::from_millis(5));
+    }
+    Ok(child)
+}
+
+/// Ends one by SIGKILL; its pid.
+fn kill(mut child: Child) -> Result<i32> {
+    child.kill()?;
+    child.wait()?;
+    Ok(child.id() as i32)
 }
 
 /// Runs a shell to its end; its pid.
@@ -98,6 +136,10 @@ fn judge(options: &Options, tracer: Tracer, wanted: &[i32], others: &[i32]) -> R
     });
     tracer.signal(libc::SIGTERM);
     let finished = tracer.wait(options.program_limit())?;
+    Ok(differences(&finished, wanted, others))
+}
+
+fn differences(finished: &Finished, wanted: &[i32], others: &[i32]) -> Vec<String> {
     let mut problems = finished.problems();
     for pid in wanted {
         if death::of(&finished.records, *pid).is_empty() {
@@ -111,7 +153,7 @@ fn judge(options: &Options, tracer: Tracer, wanted: &[i32], others: &[i32]) -> R
             problems.push(format!("out of scope, and told: {}", death["summary"]));
         }
     }
-    Ok(problems)
+    problems
 }
 
 /// In it, below it, made again after it was gone, and by a sender from outside; not what a
@@ -125,18 +167,7 @@ fn of_cgroup(options: &Options) -> Result<Vec<String>> {
     let below = Group::new(&format!("{name}/below"))?;
     wanted.push(run(&mut below.shell("kill -9 $$"))?);
     drop(below);
-    let mut asleep = inside.shell("exec sleep 1000").spawn()?;
-    let entered = || {
-        fs::read_to_string(inside.0.join("cgroup.procs"))
-            .is_ok_and(|pids| pids.lines().any(|pid| pid == asleep.id().to_string()))
-    };
-    let limit = Instant::now() + options.program_limit();
-    while !entered() && Instant::now() < limit {
-        thread::sleep(Duration::from_millis(5));
-    }
-    asleep.kill()?;
-    wanted.push(asleep.id() as i32);
-    asleep.wait()?;
+    wanted.push(kill(asleep_in(&inside, options)?)?);
     let mut others = vec![run(&mut outside.shell("kill -9 $$"))?];
     let mut victim = Command::new("sleep").arg("1000").spawn()?;
     let script = format!("kill -9 {}", victim.id());
@@ -149,18 +180,73 @@ fn of_cgroup(options: &Options) -> Result<Vec<String>> {
     judge(options, tracer, &wanted, &others)
 }
 
-/// Of a container whose cgroup comes after the tracer, by the start of its id.
+/// Of a container whose cgroup comes after the tracer, and of one that is there in another
+/// container's already, by the start of their ids.
 fn of_container(options: &Options) -> Result<Vec<String>> {
+    let outer = format!("docker/{}", "1f".repeat(32));
+    let outer = Group::new(&outer)?;
+    let inner = format!("docker/{}/docker/{}", "1f".repeat(32), "0f".repeat(32));
+    let inner = Group::new(&inner)?;
     let tracer = start(options, "container:0f0f0f0f0f0f")?;
+    let nested = run(&mut inner.shell("kill -9 $$"))?;
     let ours = format!("docker/{}", "0f".repeat(32));
     let other = format!("docker/{}", "1e".repeat(32));
     let (ours, other) = (Group::new(&ours)?, Group::new(&other)?);
     let wanted = run(&mut ours.shell("kill -9 $$"))?;
     let others = run(&mut other.shell("kill -9 $$"))?;
-    let problems = judge(options, tracer, &[wanted], &[others]);
-    drop((ours, other));
+    let problems = judge(options, tracer, &[wanted, nested], &[others]);
+    drop((ours, other, inner));
+    let _ = fs::remove_dir(outer.0.join("docker"));
+    drop(outer);
     let _ = fs::remove_dir(memory_root().join("docker"));
     problems
+}
+
+/// As containerd has it: the sandbox is the first, whatever runs in it.
+fn of_pod(options: &Options) -> Result<Vec<String>> {
+    in_pod(options, "", "exec sleep 1000")
+}
+
+/// As CRI-O has it: a sandbox that has a process is known by that process's name.
+fn of_pod_that_pauses(options: &Options) -> Result<Vec<String>> {
+    let pause = "printf pause > /proc/self/comm; read -r _";
+    in_pod(options, "crio-", pause)
+}
+
+/// As a sidecar, in a cgroup like a pod's, with those of a sandbox and of another container: told
+/// to end, it stays until that one is gone, though its sandbox ends before.
+fn in_pod(options: &Options, prefix: &str, paused: &str) -> Result<Vec<String>> {
+    let pod = format!(
+        "kubepods/pod0f0f0f0f-0f0f-0f0f-0f0f-{:012x}",
+        std::process::id()
+    );
+    let group = |digits: &str| Group::new(&format!("{pod}/{prefix}{}", digits.repeat(32)));
+    let (pause, own, app) = (group("0a")?, group("0b")?, group("0c")?);
+    let outside = Group::new("kubepods/fx-scope-not")?;
+    let sandbox = waiting_in(&pause, paused, options)?;
+    let workload = asleep_in(&app, options)?;
+    let mut command = own.shell("exec \"$0\" \"$@\"");
+    command
+        .arg(&options.tracer)
+        .args(["run", "--output", "json", "--scope", "pod"]);
+    let tracer = running(Tracer::start_as(&mut command)?)?;
+    let others = run(&mut outside.shell("kill -9 $$"))?;
+    tracer.signal(libc::SIGTERM);
+    thread::sleep(Duration::from_millis(300));
+    let mut wanted = vec![kill(sandbox)?];
+    // It looks every 100 ms, and is to go on all the same.
+    thread::sleep(Duration::from_millis(700));
+    wanted.push(kill(workload)?);
+    // By itself.
+    let finished = tracer.wait(options.program_limit())?;
+    let mut problems = differences(&finished, &wanted, &[others]);
+    // The sandbox does not count.
+    let words = ["other containers (1)"];
+    problems.extend(lacks("--scope pod", &finished.ended.stderr, &words));
+    drop((pause, own, app, outside));
+    let _ = fs::remove_dir(memory_root().join(&pod));
+    let _ = fs::remove_dir(memory_root().join("kubepods"));
+    Ok(problems)
 }
 
 /// What is no scope, and a pod where there is none.
