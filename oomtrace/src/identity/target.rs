@@ -168,6 +168,8 @@ fn of_container(name: &str, place: &Place, names: &Names<'_>) -> Option<bool> {
     let mut is_open = false;
     for container in &place.containers {
         let by_id = name.len() >= ID_DIGITS && container.id.starts_with(name);
+        // As runtimes print ids: nobody calls a container so.
+        let is_id = name.len() >= 12 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
         let of_name = match names(&container.id) {
             Naming::Known(facts) => {
                 is_open |= facts.name.is_none() && !facts.is_final;
@@ -175,7 +177,7 @@ fn of_container(name: &str, place: &Place, names: &Names<'_>) -> Option<bool> {
             }
             Naming::Unknown => false,
             Naming::Open => {
-                is_open = true;
+                is_open |= !is_id;
                 false
             }
         };

@@ -24,8 +24,9 @@ use crate::{
     identity::place::ContainerPlace,
 };
 
-/// Names and the runtime's words are waited for so long.
-const ANSWER_NS: u64 = 3_000_000_000;
+/// Names and the runtime's words are waited for so long: they come within a second, unless the
+/// machine is busy.
+const ANSWER_NS: u64 = 10_000_000_000;
 /// A container that is there so long after a death in it goes on without the victim.
 const SURVIVAL_NS: u64 = 1_000_000_000;
 /// After an OOM kill in a container its end is waited for so long: its runtime may put it down

@@ -68,6 +68,12 @@ impl Related {
             let is_newer = |before: Option<&Oom>| {
                 before.is_none_or(|before| before.boottime_ns <= death.boottime_ns)
             };
+            // The one that was chosen led to it, and not who went along (memory.oom.group).
+            let goes_along = death.oom.as_ref().is_some_and(|oom| oom.role == "group")
+                && self.ooms.get(&unit).is_some_and(|oom| soon(oom, death));
+            if goes_along {
+                return;
+            }
             if claims::is_oom(death.cause) && is_newer(self.ooms.get(&unit)) {
                 self.ooms.insert(unit, oom());
             } else if death.cause == Cause::StopTimeout && is_newer(self.stops.get(&unit)) {
@@ -243,6 +249,11 @@ impl Related {
         });
         death.caused_by = shim.map(|shim| shim.id.clone());
     }
+}
+
+/// Whether an OOM kill and a death lie close together.
+fn soon(oom: &Oom, death: &Death) -> bool {
+    death.boottime_ns.abs_diff(oom.boottime_ns) < UNIT_NS
 }
 
 /// A death, as another one speaks of it.

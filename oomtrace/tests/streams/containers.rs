@@ -207,12 +207,12 @@ fn a_death_is_written_at_once_and_named_later() {
 }
 
 #[test]
-fn nobody_is_waited_for_longer_than_three_seconds() {
+fn nobody_is_waited_for_longer_than_ten_seconds() {
     let victim = init(&docker());
     let death = || [sigkill(&kill(&runc(), &victim)), exit(&victim, BY_SIGKILL)];
     let ran = run(death()
         .into_iter()
-        .chain([tick(KILLED_NS + 2 * S), tick(KILLED_NS + 4 * S)]));
+        .chain([tick(KILLED_NS + 9 * S), tick(KILLED_NS + 11 * S)]));
     assert_eq!(ran.deaths().len(), 2);
     assert!(ran.deaths()[1].is_final);
     let unknown = ContainerUnknown {

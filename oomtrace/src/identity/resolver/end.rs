@@ -19,11 +19,15 @@ use crate::{
 
 /// It is looked for so many milliseconds after it was asked for. Often at first: of a container
 /// that is removed as soon as it ends (`docker run --rm`), nothing is left soon after.
-const LOOK_AT: [u64; 10] = [20, 40, 60, 80, 110, 150, 200, 400, 900, 1800];
+const LOOK_AT: [u64; 12] = [
+    20, 40, 60, 80, 110, 150, 200, 400, 900, 1800, 3600, 7000,
+];
 /// So long after it was first heard that it ended, it is asked for once more.
 const SETTLE: Duration = Duration::from_millis(100);
-/// What is known after this has to do.
-const IN_ALL: Duration = Duration::from_millis(2000);
+/// What its runtime's API says after this has to do, that it runs still, say.
+const IN_ALL: Duration = Duration::from_millis(1700);
+/// Where nobody has answered: a machine may be busy.
+const AT_MOST: Duration = Duration::from_millis(6900);
 /// The clock that runtimes write by may have been set a little.
 const SLACK_NS: i64 = 1_000_000_000;
 
@@ -39,7 +43,12 @@ impl Sources {
                 said = self.settle(said, ask, since_ns).await;
                 break;
             }
-            if began.elapsed() > IN_ALL {
+            let most = if said.by_api.is_some() {
+                IN_ALL
+            } else {
+                AT_MOST
+            };
+            if began.elapsed() > most {
                 break;
             }
         }
