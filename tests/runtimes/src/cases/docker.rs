@@ -204,6 +204,7 @@ fn restart(scene: &Scene) -> Result<()> {
 /// With no PID namespace of its own, runc kills what is left in the cgroup, one by one.
 fn host_pid(scene: &Scene) -> Result<()> {
     const REST: Death = Death::of("supervisor_kill", "kill")
+        .or("pidfd_send_signal")
         .or("cgroup_kill")
         .actor("runtime");
     let container = Container::run(scene, &["--pid", "host"], &["sh", "-c", STUBBORN])?;

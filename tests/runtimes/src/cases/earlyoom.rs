@@ -100,8 +100,11 @@ fn memory(available_percent: u64) -> Result<String> {
         .context("no MemTotal")?
         .parse()?;
     let available_kb = total_kb * available_percent / 100;
+    let number = |name: &str, kb: u64| format!("{name}:{kb:>17} kB\n");
     let line = |line: &str| match line.split_once(':') {
-        Some(("MemAvailable", _)) => format!("MemAvailable: {available_kb:>12} kB\n"),
+        Some(("MemAvailable", _)) => number("MemAvailable", available_kb),
+        // Newer ones take it for what is in use.
+        Some(("AnonPages", _)) => number("AnonPages", total_kb - available_kb),
         Some((name, rest)) => format!("{name}:{:>20}\n", rest.trim()),
         None => String::new(),
     };

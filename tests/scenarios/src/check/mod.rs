@@ -101,9 +101,11 @@ pub fn death(
 pub fn row(wanted: &Death, record: &Value, differences: &mut Differences) {
     death::keeps_contract(record, differences);
     differences.expect(record, "/cause", wanted.cause);
-    match wanted.or_mechanism {
-        Some(other) => differences.one_of(record, "/mechanism", &[wanted.mechanism, other]),
-        None => differences.expect(record, "/mechanism", wanted.mechanism),
+    let others = wanted.or_mechanisms.into_iter().flatten();
+    let mechanisms: Vec<&str> = [wanted.mechanism].into_iter().chain(others).collect();
+    match mechanisms[..] {
+        [only] => differences.expect(record, "/mechanism", only),
+        _ => differences.one_of(record, "/mechanism", &mechanisms),
     }
     if let Some(kind) = wanted.actor {
         differences.expect(record, "/actor/kind", kind);

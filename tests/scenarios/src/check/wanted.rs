@@ -5,8 +5,8 @@
 pub struct Death {
     pub(super) cause: &'static str,
     pub(super) mechanism: &'static str,
-    /// Another that is as good: not every release of a program does it in the same way.
-    pub(super) or_mechanism: Option<&'static str>,
+    /// Others that are as good: not every release of a program does it in the same way.
+    pub(super) or_mechanisms: [Option<&'static str>; 2],
     /// `None`: any, but one must be named.
     pub(super) actor: Option<&'static str>,
     /// `stop.result`, for those that had a stop request.
@@ -51,7 +51,7 @@ impl Death {
         Self {
             cause,
             mechanism,
-            or_mechanism: None,
+            or_mechanisms: [None; 2],
             actor: None,
             stop_result: None,
             evidence: &[],
@@ -68,10 +68,12 @@ impl Death {
         self
     }
 
-    /// Another mechanism that is as good.
+    /// Another mechanism that is as good: two at most.
     #[must_use]
     pub const fn or(mut self, mechanism: &'static str) -> Self {
-        self.or_mechanism = Some(mechanism);
+        let [first, second] = &mut self.or_mechanisms;
+        let free = if first.is_none() { first } else { second };
+        *free = Some(mechanism);
         self
     }
 
