@@ -120,9 +120,9 @@ impl<'a> Sidecar<'a> {
     fn check_end(&self) -> Result<()> {
         let (_, code) = self.pod.end(&self.container)?;
         if code != 0 {
-            self.pod
-                .scene
-                .differs(format!("the sidecar's exit status is {code}"));
+            let said = self.output("stderr").join("; ");
+            let scene = self.pod.scene;
+            scene.differs(format!("the sidecar's exit status is {code}: {said}"));
         }
         let last = |records: &[Value]| records.last().is_some_and(|last| last["type"] == "stopped");
         if !self.wait_for(0, Duration::from_secs(5), &last) {
