@@ -19,9 +19,7 @@ use crate::{
 
 /// It is looked for so many milliseconds after it was asked for. Often at first: of a container
 /// that is removed as soon as it ends (`docker run --rm`), nothing is left soon after.
-const LOOK_AT: [u64; 12] = [
-    20, 40, 60, 80, 110, 150, 200, 400, 900, 1800, 3600, 7000,
-];
+const LOOK_AT: [u64; 12] = [20, 40, 60, 80, 110, 150, 200, 400, 900, 1800, 3600, 7000];
 /// So long after it was first heard that it ended, it is asked for once more.
 const SETTLE: Duration = Duration::from_millis(100);
 /// What its runtime's API says after this has to do, that it runs still, say.
