@@ -149,9 +149,24 @@ fn check_json(json: &[u8], victims: &[i32], problems: &mut Vec<String>) -> Vec<V
 /// A first line for each death, and then lines that each start with a word of the tracer's.
 fn check_pretty(pretty: &[u8], deaths: &[Value], problems: &mut Vec<String>) {
     const WORDS: &[&str] = &[
-        "victim", "cgroup", "sender", "run by", "asked", "limit", "outcome", "path", "because",
-        "do", "trigger",
+        "victim",
+        "cgroup",
+        "sender",
+        "run by",
+        "asked",
+        "limit",
+        "outcome",
+        "path",
+        "because",
+        "do",
+        "trigger",
+        "container",
+        "unit",
+        "reported",
     ];
+    // A later revision is told only if it says more.
+    let first = |death: &&Value| death["revision"] == 1;
+    let deaths: Vec<&Value> = deaths.iter().filter(first).collect();
     check_bytes(pretty, problems);
     let text = String::from_utf8_lossy(pretty);
     let missed = |line: &&str| line.contains("events may have been missed between");
@@ -168,7 +183,7 @@ fn check_pretty(pretty: &[u8], deaths: &[Value], problems: &mut Vec<String>) {
     };
     let heads: Vec<&str> = lines.into_iter().filter(|line| !row(line)).collect();
     let as_said = heads.len() == deaths.len()
-        && heads.iter().zip(deaths).all(|(head, death)| {
+        && heads.iter().zip(&deaths).all(|(head, death)| {
             let time = death["time"].as_str().and_then(|time| time.get(11..23));
             let cause = death["cause"].as_str().unwrap_or_default();
             head.starts_with(&format!("{}  {cause}  ", time.unwrap_or_default()))
