@@ -230,6 +230,9 @@ pub(crate) struct TestArgs {
     /// Leave the virtual machines out (counted as skipped)
     #[arg(long)]
     pub(crate) no_vm: bool,
+    /// Also boot whole Debian systems with container runtimes
+    #[arg(long, conflicts_with_all = ["no_vm", "quick"])]
+    pub(crate) images: bool,
     /// Boot one kernel instead of five (the others are counted as skipped)
     #[arg(long)]
     pub(crate) quick: bool,

@@ -12,11 +12,7 @@ use crate::{
 
 /// The images that a run is to boot.
 pub(super) fn wanted(args: &TestArgs) -> &'static [Image] {
-    if args.no_vm || args.quick {
-        &[]
-    } else {
-        &Image::ALL
-    }
+    if args.images { &Image::ALL } else { &[] }
 }
 
 /// Real runtimes. An image that cannot be built here is skipped, one that is wrong fails.
@@ -27,7 +23,9 @@ pub(super) fn images(ground: &Ground<'_>) -> Result<Outcome> {
     for release in Image::ALL {
         let name = format!("image {}", release.name());
         if !wanted.contains(&release) {
-            outcome.absorb(Outcome::skip(&name, "left out by --no-vm or --quick"));
+            let why =
+                "emulated, it takes ten minutes and more: --images, or cargo xtask vm --image";
+            outcome.absorb(Outcome::skip(&name, why));
             continue;
         }
         match vm::image::get(ground.project, release) {

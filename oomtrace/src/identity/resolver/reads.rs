@@ -14,7 +14,7 @@ use tokio::{sync::Semaphore, time::timeout};
 /// So many reads go on at a time.
 pub(super) const THREADS: usize = 4;
 /// A read is given up after this.
-const LIMIT: Duration = Duration::from_millis(500);
+const LIMIT: Duration = Duration::from_secs(2);
 /// When so many hang, nothing is read any more until one of them comes back.
 const STUCK: usize = 2;
 

@@ -23,10 +23,12 @@ use crate::{event::container::Ask, identity::place::Place};
 /// A runtime has so long for an answer. One that was late gets twice and three times that: a
 /// machine may be busy.
 const LIMIT: Duration = Duration::from_millis(300);
+/// The same, where nothing waits for it: a busy machine may end many containers at once.
+const BUSY_LIMIT: Duration = Duration::from_millis(2500);
 /// After so many failures in a row it is left in peace.
 const FAILURES: u32 = 3;
 /// For so long.
-const ASIDE: Duration = Duration::from_secs(10);
+const ASIDE: Duration = Duration::from_secs(5);
 /// All of them together have so long.
 const IN_ALL: Duration = Duration::from_secs(1);
 /// An API that is not offered at a socket is not asked for again for so long.
@@ -54,6 +56,14 @@ pub(crate) enum Patience {
 }
 
 impl Patience {
+    /// What all together may take.
+    fn in_all(self) -> Duration {
+        match self {
+            Self::Little => IN_ALL,
+            Self::Much => BUSY_LIMIT + IN_ALL,
+        }
+    }
+
     /// When one knows the container, the others are waited for so long: they may know more.
     fn with_others(self) -> Duration {
         Duration::from_millis(match self {
@@ -109,7 +119,7 @@ impl Endpoints {
         }
         drop(answers);
         let mut heard = Heard::default();
-        let mut end = Instant::now() + IN_ALL;
+        let mut end = Instant::now() + patience.in_all();
         loop {
             match timeout_at(end, answered.recv()).await {
                 Ok(None) => break,
@@ -241,11 +251,10 @@ impl Endpoint {
         if !self.is_ready() {
             return Err(self.health().why_aside.clone());
         }
-        let times = match patience {
-            Patience::Little => self.health().failures + 1,
-            Patience::Much => FAILURES,
+        let limit = match patience {
+            Patience::Little => LIMIT * (self.health().failures + 1).min(FAILURES),
+            Patience::Much => BUSY_LIMIT,
         };
-        let limit = LIMIT * times.min(FAILURES);
         let asking = async {
             match &*self.client()? {
                 Client::Docker(docker) => docker.inspect(id).await,
