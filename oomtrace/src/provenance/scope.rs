@@ -118,17 +118,16 @@ impl Engine {
                 .scope
                 .holds(&[&candidate.path], &place, &self.containers);
             let is_late = self.now_ns.saturating_sub(candidate.since_ns) > UNKNOWN_NS;
-            match holds.or(is_late.then_some(false)) {
-                Some(held) => out.push(Output::Scope {
+            if let Some(held) = holds.or(is_late.then_some(false)) {
+                out.push(Output::Scope {
                     cgroup: candidate.cgroup,
                     held,
-                }),
-                None => {
-                    // Not every question finds room.
-                    let ask = self.containers.ask_again(&candidate.path, self.now_ns);
-                    out.extend(ask.map(Output::AskContainer));
-                    self.candidates.push(candidate);
-                }
+                });
+            } else {
+                // Not every question finds room.
+                let ask = self.containers.ask_again(&candidate.path, self.now_ns);
+                out.extend(ask.map(Output::AskContainer));
+                self.candidates.push(candidate);
             }
         }
     }
