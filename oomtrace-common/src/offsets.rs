@@ -142,7 +142,8 @@ offsets! {
     cgroup_root: "cgroup.root";
     cgroup_level: "cgroup.level";
     cgroup_children: "cgroup.self.children";
-    cgroup_populated_csets: "cgroup.nr_populated_csets";
+    /// Moved to the cgroup's own state by 7.2.
+    cgroup_populated_csets: "cgroup.self.nr_populated_csets | cgroup.nr_populated_csets";
     cgroup_populated_children: "cgroup.nr_populated_domain_children";
     css_sibling: "cgroup_subsys_state.sibling";
     kernfs_id: "kernfs_node.id";
