@@ -27,6 +27,8 @@ use crate::{
 /// Names and the runtime's words are waited for so long: they come within a second, unless the
 /// machine is busy.
 const ANSWER_NS: u64 = 10_000_000_000;
+/// A runtime that has not noticed yet that a container ended is asked again for so long.
+const TOLD_NS: u64 = 30_000_000_000;
 /// A container that is there so long after a death in it goes on without the victim.
 const SURVIVAL_NS: u64 = 1_000_000_000;
 /// After an OOM kill in a container its end is waited for so long: its runtime may put it down
@@ -79,12 +81,12 @@ impl Late {
                 .as_ref()
                 .is_some_and(|end| end.running != Some(true));
         match self.role {
-            Role::ContainerInit => since_ns < ANSWER_NS && !told,
+            Role::ContainerInit => since_ns < TOLD_NS && !told,
             _ if self.survived.is_none() => true,
             _ if !claims::is_oom(self.cause) || told => false,
             _ if has_ended => {
                 let ended_ns = known.emptied_ns.unwrap_or_default();
-                now_ns.saturating_sub(ended_ns) < ANSWER_NS
+                now_ns.saturating_sub(ended_ns) < TOLD_NS
             }
             _ => since_ns < END_NS,
         }
