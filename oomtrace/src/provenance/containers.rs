@@ -245,10 +245,10 @@ impl Containers {
     pub(super) fn locate(&self, path: &str) -> Place {
         let mut place = Place::of(path);
         if place.containers.is_empty() && !self.declared.is_empty() {
-            let above = std::iter::successors(Some(path), |path| {
+            let mut above = std::iter::successors(Some(path), |path| {
                 path.rsplit_once('/').map(|(above, _)| above)
             });
-            let declared = above.filter_map(|path| self.declared.get(path)).next();
+            let declared = above.find_map(|path| self.declared.get(path));
             place.containers.extend(declared.cloned());
         }
         place

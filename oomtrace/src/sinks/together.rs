@@ -88,7 +88,7 @@ impl Together {
         let of_it = |group: &&mut Group| group.ids.contains(&death.id);
         match self.held.iter_mut().find(of_it) {
             Some(group) if group.first.id == death.id => {
-                group.first = Box::new(death.clone());
+                (*group.first).clone_from(death);
                 true
             }
             Some(_) => true,
