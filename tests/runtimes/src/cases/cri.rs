@@ -55,14 +55,14 @@ fn oom(scene: &Scene) -> Result<()> {
     let pod = Pod::run(scene)?;
     let web = pod.container("web", LIMIT_BYTES, "sleep 1; exec tail /dev/zero")?;
     let (reason, code) = pod.end(&web)?;
-    if reason != "OOMKilled" {
-        scene.differs(format!("CRI says {reason:?}"));
-    }
+    // containerd hears of the exit and of the OOM kill by different ways: on a slow machine it
+    // says `Error`.
+    let said = reason == "OOMKilled";
     let expected = Expected::init_of("tail", OOM)
         .with("/oom/levels/0/of", "container")
         .with("/oom/levels/1/of", "pod")
         .with("/oom/limit_of", Is::Saying("container"))
-        .runtime_says(true, Some(code), true);
+        .runtime_says(said, Some(code), said);
     scene.deaths(&pod.subject(&web), &[expected]);
     Ok(())
 }
