@@ -33,6 +33,7 @@ const STOPPED: Death = Death::of("stop_timeout", "kill")
     .actor("service_manager");
 const KILLED: Death = Death::of("supervisor_kill", "kill")
     .or("pidfd_send_signal")
+    .or("cgroup_kill")
     .actor("service_manager");
 
 /// A transient service of a case. It is ended when it goes out of scope.
