@@ -208,7 +208,11 @@ impl Probe {
         if namer.is_some() {
             absent.retain(|absent| absent.what != plan::SYMBOLS);
         }
-        let own = OwnPlaceReader::load(&mut ebpf);
+        // It costs as much time as any other, and only a scope asks for it.
+        let own = match options.scope {
+            ScopeKind::Node => Err("no scope was asked for".to_owned()),
+            ScopeKind::Fixed | ScopeKind::Changing => OwnPlaceReader::load(&mut ebpf),
+        };
         let scope =
             ScopeMap::take(take_map(&mut ebpf, "SCOPE")?).map_err(|error| map_error(&error))?;
         load_tracepoints(&mut ebpf)?;
