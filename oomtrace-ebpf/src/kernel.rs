@@ -71,6 +71,9 @@ macro_rules! chase {
 }
 pub(crate) use chase;
 
+/// `BPF_NOEXIST` of include/uapi/linux/bpf.h: an entry that is there stays as it is.
+pub(crate) const BPF_NOEXIST: u64 = 1;
+
 /// An address in the kernel. Never dereferenced, only ever read through helpers.
 pub(crate) type Address = *const u8;
 

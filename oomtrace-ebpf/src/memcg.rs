@@ -13,6 +13,18 @@ pub(crate) fn css_of(task: Address) -> Address {
     chase!(task, task_cgroups, css_set_memory)
 }
 
+/// The cgroup that a task has in the memory controller's hierarchy, or null.
+#[inline(always)]
+pub(crate) fn cgroup_of(task: Address) -> Address {
+    chase!(css_of(task), css_cgroup)
+}
+
+/// The cgroup that a task has in the v2 hierarchy, or null.
+#[inline(always)]
+pub(crate) fn unified_of(task: Address) -> Address {
+    chase!(task, task_cgroups, css_set_default)
+}
+
 /// No branch: every one would double what the verifier has to follow, at each level.
 #[inline(always)]
 fn fill_level(level: &mut MemcgLevel, css: Address, memcg: Address) {
@@ -39,7 +51,7 @@ fn fill_level(level: &mut MemcgLevel, css: Address, memcg: Address) {
 #[inline(always)]
 pub(crate) fn put_unified_root(record: Record, task: Address) {
     if let Some(root) = record.put::<u64>(tag::UNIFIED_ROOT, who::EVENT) {
-        *root = chase!(task, task_cgroups, css_set_default, cgroup_root) as u64;
+        *root = chase!(unified_of(task), cgroup_root) as u64;
     }
 }
 

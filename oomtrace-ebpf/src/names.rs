@@ -7,6 +7,7 @@ use oomtrace_common::wire::{
 
 use crate::{
     kernel::{Address, chase, follow, offset},
+    memcg,
     record::Record,
 };
 
@@ -136,8 +137,8 @@ pub(crate) fn put_cgroup(record: Record, tag: u16, who: u16, cgroup: Address) {
 /// where it is another one.
 #[inline(always)]
 pub(crate) fn put_cgroups(record: Record, who: u16, task: Address) {
-    let memory = chase!(task, task_cgroups, css_set_memory, css_cgroup);
-    let unified = chase!(task, task_cgroups, css_set_default);
+    let memory = memcg::cgroup_of(task);
+    let unified = memcg::unified_of(task);
     put_cgroup(record, tag::MEMORY_CGROUP, who, memory);
     if memory != unified {
         put_cgroup(record, tag::UNIFIED_CGROUP, who, unified);

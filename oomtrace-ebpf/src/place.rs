@@ -15,7 +15,7 @@ use oomtrace_common::wire::{CgroupLevel, MAX_CGROUP_NAMES, kind, tag, who};
 
 use crate::{
     kernel::{Address, chase, current, fetch, follow, get, offset},
-    names,
+    memcg, names,
     record::{Record, Scratch},
     task,
 };
@@ -41,8 +41,8 @@ fn try_place(up: u64, of_unified: bool) -> Option<()> {
     let (record, ()) = Record::begin::<()>(&OWN_PLACE, kind::OWN_PLACE)?;
     task::put_facts(record, who::SENDER, task, leader);
     names::put_cgroups(record, who::SENDER, task);
-    let memory = chase!(task, task_cgroups, css_set_memory, css_cgroup);
-    let unified = chase!(task, task_cgroups, css_set_default);
+    let memory = memcg::cgroup_of(task);
+    let unified = memcg::unified_of(task);
     // On v2 alone it is the same hierarchy, with the same numbers.
     if chase!(memory, cgroup_root) != chase!(unified, cgroup_root) {
         put_levels(record, tag::MEMORY_LEVELS, memory);

@@ -9,7 +9,7 @@ use oomtrace_common::{
 };
 
 use crate::{
-    kernel::{self, Address, chase, current, follow, get},
+    kernel::{self, Address, BPF_NOEXIST, chase, current, follow, get},
     memcg,
 };
 
@@ -21,17 +21,14 @@ pub(crate) static SETTINGS: Settings = Settings::NODE;
 #[map]
 static SCOPE: HashMap<CgroupKey, u32> = HashMap::with_max_entries(16384, 0);
 
-/// `BPF_NOEXIST` of include/uapi/linux/bpf.h.
-const BPF_NOEXIST: u64 = 1;
-
 /// The key of a cgroup of the hierarchies that are looked at: v2, and the memory controller's of
 /// v1.
 #[inline(always)]
 pub(crate) fn key(cgroup: Address) -> Option<CgroupKey> {
     let root = follow!(cgroup, cgroup_root)?;
     let task = current();
-    let unified = chase!(task, task_cgroups, css_set_default, cgroup_root);
-    let memory = chase!(memcg::css_of(task), css_cgroup, cgroup_root);
+    let unified = chase!(memcg::unified_of(task), cgroup_root);
+    let memory = chase!(memcg::cgroup_of(task), cgroup_root);
     if root != unified && root != memory {
         return None;
     }
@@ -60,8 +57,8 @@ pub(crate) fn holds(task: Address) -> bool {
     if kernel::load(&SETTINGS).scoped == 0 {
         return true;
     }
-    let memory = chase!(task, task_cgroups, css_set_memory, css_cgroup);
-    let unified = chase!(task, task_cgroups, css_set_default);
+    let memory = memcg::cgroup_of(task);
+    let unified = memcg::unified_of(task);
     if is_held(unified, 1) != 0 {
         return true;
     }

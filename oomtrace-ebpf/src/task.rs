@@ -10,7 +10,7 @@ use oomtrace_common::{
 
 use crate::{
     kernel::{self, Address, chase, fact, fetch, follow, get, offset},
-    names,
+    memcg, names,
     record::Record,
 };
 
@@ -270,26 +270,28 @@ pub(crate) fn parent(leader: Address) -> Option<Address> {
 /// appended.
 #[inline(never)]
 pub(crate) fn put_ancestry_exe(record: Record, who: u16) {
-    if !record.section(tag::ANCESTRY_EXE, who) {
-        return;
-    }
-    for index in 0..MAX_ANCESTORS {
-        let parent = record.ancestor(index);
-        if parent.is_null() || record.room(MAX_NAME_BYTES).is_none() {
-            break;
-        }
-        let name = chase!(parent, task_mm, mm_exe_file, file_dentry, dentry_name);
-        if !names::put_name(record, name) {
-            names::put_no_name(record);
-        }
-    }
-    record.end();
+    put_ancestry_names(record, tag::ANCESTRY_EXE, who, |parent| {
+        chase!(parent, task_mm, mm_exe_file, file_dentry, dentry_name)
+    });
 }
 
 /// Appends the last names of the cgroups of the same ancestors.
 #[inline(never)]
 pub(crate) fn put_ancestry_cgroup(record: Record, who: u16) {
-    if !record.section(tag::ANCESTRY_CGROUP, who) {
+    put_ancestry_names(record, tag::ANCESTRY_CGROUP, who, |parent| {
+        let mut node = chase!(memcg::unified_of(parent), cgroup_kernfs);
+        if chase!(node, kernfs_parent).is_null() {
+            node = chase!(memcg::cgroup_of(parent), cgroup_kernfs);
+        }
+        chase!(node, kernfs_name)
+    });
+}
+
+/// Appends a name of each of the ancestors that were appended last; an empty one where it cannot
+/// be read.
+#[inline(always)]
+fn put_ancestry_names(record: Record, tag: u16, who: u16, name: impl Fn(Address) -> Address) {
+    if !record.section(tag, who) {
         return;
     }
     for index in 0..MAX_ANCESTORS {
@@ -297,13 +299,7 @@ pub(crate) fn put_ancestry_cgroup(record: Record, who: u16) {
         if parent.is_null() || record.room(MAX_NAME_BYTES).is_none() {
             break;
         }
-        let unified = chase!(parent, task_cgroups, css_set_default);
-        let memory = chase!(parent, task_cgroups, css_set_memory, css_cgroup);
-        let mut node = chase!(unified, cgroup_kernfs);
-        if chase!(node, kernfs_parent).is_null() {
-            node = chase!(memory, cgroup_kernfs);
-        }
-        if !names::put_name(record, chase!(node, kernfs_name)) {
+        if !names::put_name(record, name(parent)) {
             names::put_no_name(record);
         }
     }

@@ -22,7 +22,7 @@ use oomtrace_common::{
 use super::KILLED;
 use crate::{
     argv,
-    kernel::{Address, current, get},
+    kernel::{Address, BPF_NOEXIST, current, get},
     memcg, names,
     record::{Record, Scratch, lost},
     scope, stops, task,
@@ -49,9 +49,6 @@ pub(crate) fn sig_generate(ctx: RawTracePointContext) -> i32 {
     }
     0
 }
-
-/// `BPF_NOEXIST` of include/uapi/linux/bpf.h.
-const BPF_NOEXIST: u64 = 1;
 
 /// A signal that a process sent to another one; the kernel's own (timers, faults, the
 /// terminal) are no requests.
