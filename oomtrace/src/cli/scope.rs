@@ -213,10 +213,9 @@ fn own_pod(probe: &Probe, scoping: &mut Scoping) -> Result<()> {
 }
 
 fn paths(place: &OwnPlace) -> String {
-    let path = |path: &Option<String>| path.clone();
-    let paths: Vec<String> = [path(&place.memory_cgroup), path(&place.unified_cgroup)]
+    let paths: Vec<&str> = [&place.memory_cgroup, &place.unified_cgroup]
         .into_iter()
-        .flatten()
+        .filter_map(|path| path.as_deref())
         .collect();
     if paths.is_empty() {
         "unknown".to_owned()
@@ -259,12 +258,7 @@ fn of_target(target: &Target, probe: &Probe, scoping: &mut Scoping) -> Result<()
             Some(false) => {}
         }
     });
-    visited.with_context(|| {
-        format!(
-            "--scope {}: the cgroups cannot be looked through",
-            scope_name(target)
-        )
-    })?;
+    visited.with_context(|| format!("--scope {target}: the cgroups cannot be looked through"))?;
     if let Some(hierarchy) = foreign {
         let found = format!("what is mounted of the {hierarchy} hierarchy is a part of it");
         return Err(not_the_nodes(target, &found));
@@ -275,7 +269,7 @@ fn of_target(target: &Target, probe: &Probe, scoping: &mut Scoping) -> Result<()
             map.consider(change.key());
         }
     }
-    scoping.awaited = Some(Awaited::new(scope_name(target), &found));
+    scoping.awaited = Some(Awaited::new(target.to_string(), &found));
     scoping.found = found;
     scoping.scope = Scope::Target(target.clone());
     Ok(())
@@ -283,10 +277,9 @@ fn of_target(target: &Target, probe: &Probe, scoping: &mut Scoping) -> Result<()
 
 fn not_the_nodes(target: &Target, found: &str) -> anyhow::Error {
     anyhow!(
-        "--scope {}: the cgroups seen here are not all of the node's, others cannot be looked for\n\
+        "--scope {target}: the cgroups seen here are not all of the node's, others cannot be looked for\n\
          found: {found}\n\
-         do: run it with the node's (docker run --cgroupns host -v /sys/fs/cgroup:/sys/fs/cgroup:ro); or take --scope pod, which works from inside",
-        scope_name(target)
+         do: run it with the node's (docker run --cgroupns host -v /sys/fs/cgroup:/sys/fs/cgroup:ro); or take --scope pod, which works from inside"
     )
 }
 
@@ -346,19 +339,6 @@ impl Awaited {
 
 fn warn_of_nothing(scope: &str) {
     log::warn!("--scope {scope}: nothing that runs is in it; what comes is looked at");
-}
-
-fn scope_name(target: &Target) -> String {
-    match target {
-        Target::Container(name) => format!("container:{name}"),
-        Target::Pod { namespace, name } => match namespace {
-            Some(namespace) => format!("pod:{namespace}/{name}"),
-            None => format!("pod:{name}"),
-        },
-        Target::Unit(name) => format!("unit:{name}"),
-        Target::Cgroup(path) => format!("cgroup:{path}"),
-        Target::Any(name) => name.clone(),
-    }
 }
 
 /// This process's cgroups, as it sees them itself.

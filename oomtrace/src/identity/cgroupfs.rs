@@ -1,10 +1,13 @@
 //! The cgroups that are there, from the file systems they show in.
 
 use std::{
+    collections::VecDeque,
     fs, io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
+
+use crate::event::text;
 
 /// No tree is followed deeper, and no more cgroups are looked at.
 const DEEPEST: usize = 32;
@@ -25,8 +28,6 @@ pub struct Found<'a> {
 /// a hierarchy is what is mounted as its root.
 pub fn walk(mount: &Path, visit: &mut dyn FnMut(Found<'_>)) -> io::Result<()> {
     let hierarchies = [(mount.join("memory"), false), (mount.join("unified"), true)];
-    let mut seen = 0;
-    let mut any = false;
     // On a node with v2 alone the mount point is the hierarchy, and has a file of its own.
     let is_v2 = mount.join("cgroup.controllers").exists();
     let tops = if is_v2 {
@@ -35,47 +36,55 @@ pub fn walk(mount: &Path, visit: &mut dyn FnMut(Found<'_>)) -> io::Result<()> {
         let is_there = |(top, _): &(PathBuf, bool)| top.is_dir();
         hierarchies.into_iter().filter(is_there).collect()
     };
-    for (top, unified) in tops {
-        any = true;
-        below(&top, "", 0, &mut seen, &mut |path, id| {
-            visit(Found { path, id, unified });
-        });
-    }
-    if any {
-        Ok(())
-    } else {
-        Err(io::Error::new(
+    if tops.is_empty() {
+        return Err(io::Error::new(
             io::ErrorKind::NotFound,
             format!("no cgroups are mounted at {}", mount.display()),
-        ))
+        ));
     }
+    let mut left = MOST;
+    for (top, unified) in tops {
+        folders(&top, DEEPEST, &mut left, &mut |folder, names| {
+            // One that goes meanwhile is passed over.
+            let Ok(metadata) = fs::metadata(folder) else {
+                return;
+            };
+            let names = text::utf8(names.as_os_str().as_encoded_bytes());
+            visit(Found {
+                path: &format!("/{names}"),
+                id: metadata.ino(),
+                unified,
+            });
+        });
+    }
+    Ok(())
 }
 
-/// A cgroup that goes meanwhile is passed over.
-fn below(
-    folder: &Path,
-    path: &str,
-    depth: usize,
-    seen: &mut usize,
-    visit: &mut dyn FnMut(&str, u64),
+/// Calls `visit` with a folder and with each below it, the nearest first: the folder, and its
+/// names from the top on. No deeper than `deepest` names, and no more than `left`.
+pub(super) fn folders(
+    top: &Path,
+    deepest: usize,
+    left: &mut usize,
+    visit: &mut dyn FnMut(&Path, &Path),
 ) {
-    *seen += 1;
-    if depth > DEEPEST || *seen > MOST {
-        return;
-    }
-    if let Ok(metadata) = fs::metadata(folder) {
-        visit(if path.is_empty() { "/" } else { path }, metadata.ino());
-    }
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            let name = crate::event::text::utf8(entry.file_name().as_encoded_bytes());
-            below(
-                &entry.path(),
-                &format!("{path}/{name}"),
-                depth + 1,
-                seen,
-                visit,
-            );
+    let mut todo = VecDeque::from([(PathBuf::new(), 0)]);
+    while let Some((names, depth)) = todo.pop_front() {
+        if *left == 0 {
+            return;
+        }
+        *left -= 1;
+        let folder = top.join(&names);
+        visit(&folder, &names);
+        if depth == deepest {
+            continue;
+        }
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            // Not through a link: cgroupfs has some to the outside.
+            let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            if is_folder && todo.len() < *left {
+                todo.push_back((names.join(entry.file_name()), depth + 1));
+            }
         }
     }
 }

@@ -1,6 +1,8 @@
 //! What a person points at: `container:web`, `pod:shop/web-6f`, `unit:nginx`, `cgroup:/a/b`.
 //! Without a prefix it may be any of them.
 
+use std::fmt;
+
 use thiserror::Error;
 
 use super::place::Place;
@@ -31,6 +33,26 @@ pub enum Target {
     Any(String),
 }
 
+impl fmt::Display for Target {
+    /// As it is typed.
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Container(name) => write!(to, "container:{name}"),
+            Self::Pod {
+                namespace: Some(namespace),
+                name,
+            } => write!(to, "pod:{namespace}/{name}"),
+            Self::Pod {
+                namespace: None,
+                name,
+            } => write!(to, "pod:{name}"),
+            Self::Unit(name) => write!(to, "unit:{name}"),
+            Self::Cgroup(path) => write!(to, "cgroup:{path}"),
+            Self::Any(name) => to.write_str(name),
+        }
+    }
+}
+
 /// The start of an id that is long enough to be meant as one.
 const ID_DIGITS: usize = 4;
 
@@ -50,7 +72,11 @@ impl Target {
             return Ok(Self::Container(name?.to_owned()));
         }
         if let Some(name) = after("pod:", "shop/web-6f7d8b9c4-tq2nn") {
-            return Ok(Self::pod(name?));
+            let (namespace, name) = pod(name?);
+            return Ok(Self::Pod {
+                namespace: namespace.map(str::to_owned),
+                name: name.to_owned(),
+            });
         }
         if let Some(name) = after("unit:", "nginx.service") {
             return Ok(Self::Unit(with_suffix(name?)));
@@ -65,19 +91,6 @@ impl Target {
             return Err(TargetError::Empty("", "container:web"));
         }
         Ok(Self::Any(text.to_owned()))
-    }
-
-    fn pod(name: &str) -> Self {
-        match name.split_once('/') {
-            Some((namespace, name)) => Self::Pod {
-                namespace: Some(namespace.to_owned()),
-                name: name.to_owned(),
-            },
-            None => Self::Pod {
-                namespace: None,
-                name: name.to_owned(),
-            },
-        }
     }
 
     /// Whether a container can be meant of which the path tells nothing: only its runtime knows
@@ -97,16 +110,10 @@ impl Target {
             Self::Unit(name) => Some(of_unit(name, place)),
             Self::Cgroup(cgroup) => Some(paths.iter().any(|path| is_within(path, cgroup))),
             Self::Any(name) => {
-                let pod = Self::pod(name);
-                let of_pod = match &pod {
-                    Self::Pod { namespace, name } => {
-                        of_pod(namespace.as_deref(), name, place, names)
-                    }
-                    _ => Some(false),
-                };
+                let (namespace, pod) = pod(name);
                 let any = [
                     of_container(name, place, names),
-                    of_pod,
+                    of_pod(namespace, pod, place, names),
                     Some(of_unit(&with_suffix(name), place)),
                 ];
                 if any.contains(&Some(true)) {
@@ -134,6 +141,14 @@ pub enum Naming<'a> {
 
 /// What is known of containers, by their ids.
 pub type Names<'a> = dyn Fn(&str) -> Naming<'a> + 'a;
+
+/// `[NAMESPACE/]NAME`.
+fn pod(text: &str) -> (Option<&str>, &str) {
+    match text.split_once('/') {
+        Some((namespace, name)) => (Some(namespace), name),
+        None => (None, text),
+    }
+}
 
 fn cgroup(path: &str) -> Result<Target, TargetError> {
     if !path.starts_with('/') {

@@ -122,7 +122,8 @@ fn name(process: &Process) -> &str {
 }
 
 /// The role of a process that stands in a chain of parents.
-fn role_of(ancestor: &Ancestor, rules: &Rules) -> Option<Role> {
+#[must_use]
+pub(super) fn role_of(ancestor: &Ancestor, rules: &Rules) -> Option<Role> {
     row_of(ancestor, rules).map(|row| row.kind)
 }
 

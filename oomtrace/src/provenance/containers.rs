@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use super::record::Death;
 use crate::{
     event::{
         Group, Process,
@@ -44,12 +45,23 @@ pub(super) struct Known {
     pub(super) oom: Option<Oom>,
 }
 
-/// An OOM kill in a container or unit.
+/// A death that others are linked to: an OOM kill in a container or unit, mostly.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Oom {
     pub(super) boottime_ns: u64,
     pub(super) who: String,
     pub(super) id: String,
+}
+
+impl Oom {
+    /// A death, as another one speaks of it.
+    pub(super) fn of(death: &Death) -> Self {
+        Self {
+            boottime_ns: death.boottime_ns,
+            who: death.victim.label(),
+            id: death.id.clone(),
+        }
+    }
 }
 
 impl Known {
@@ -245,10 +257,7 @@ impl Containers {
     pub(super) fn locate(&self, path: &str) -> Place {
         let mut place = Place::of(path);
         if place.containers.is_empty() && !self.declared.is_empty() {
-            let mut above = std::iter::successors(Some(path), |path| {
-                path.rsplit_once('/').map(|(above, _)| above)
-            });
-            let declared = above.find_map(|path| self.declared.get(path));
+            let declared = levels(path).find_map(|path| self.declared.get(path));
             place.containers.extend(declared.cloned());
         }
         place
@@ -275,10 +284,7 @@ impl Containers {
 
     /// The innermost cgroup of a path of which it is still asked whether it is a container's.
     pub(super) fn open_at(&self, path: &str) -> Option<ContainerPlace> {
-        let mut levels = std::iter::successors(Some(path), |path| {
-            path.rsplit_once('/').map(|(above, _)| above)
-        });
-        levels.find_map(|path| {
+        levels(path).find_map(|path| {
             let id = path.rsplit('/').next()?;
             let is_open = self.maybe.get(id)?.paths.iter().any(|open| open == path);
             is_open.then(|| ContainerPlace {
@@ -303,15 +309,19 @@ impl Containers {
             .is_some_and(|maybe| maybe.paths.contains(&container.cgroup))
     }
 
-    /// Where a process ran, by the paths of its cgroups.
+    /// Where a process ran.
     pub(super) fn place(&self, process: &Process) -> Place {
-        let of = |path: &Option<String>| {
-            path.as_deref()
-                .map(|path| self.locate(path))
-                .unwrap_or_default()
-        };
-        let memory = of(&process.memory_cgroup);
-        let unified = of(&process.unified_cgroup);
+        self.place_at(
+            process.memory_cgroup.as_deref(),
+            process.unified_cgroup.as_deref(),
+        )
+    }
+
+    /// Where a process ran, by the paths of its cgroups.
+    pub(super) fn place_at(&self, memory: Option<&str>, unified: Option<&str>) -> Place {
+        let of = |path: Option<&str>| path.map(|path| self.locate(path)).unwrap_or_default();
+        let memory = of(memory);
+        let unified = of(unified);
         // On hybrid hosts either may be the one that tells.
         if memory.containers.len() >= unified.containers.len() {
             // Of two units the inner one counts: a user's own below `user@1000.service`.
@@ -408,4 +418,11 @@ impl Containers {
     pub(super) fn oom(&mut self, id: &str, oom: Oom) {
         self.entry(id).oom = Some(oom);
     }
+}
+
+/// A path, and those above it up to the root's.
+fn levels(path: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(path), |path| {
+        path.rsplit_once('/').map(|(above, _)| above)
+    })
 }

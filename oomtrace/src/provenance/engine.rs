@@ -522,11 +522,7 @@ impl Engine {
         Link {
             id: death.id.clone(),
             boottime_ns: death.boottime_ns,
-            who: format!(
-                "{}[{}]",
-                death.victim.comm.as_deref().unwrap_or("?"),
-                death.victim.pid
-            ),
+            who: death.victim.label(),
             root: passed_on.map(|child| {
                 child
                     .root

@@ -140,16 +140,7 @@ impl Engine {
             container,
         };
         if claims::is_oom(late.cause) {
-            let oom = Oom {
-                boottime_ns: death.boottime_ns,
-                who: format!(
-                    "{}[{}]",
-                    death.victim.comm.as_deref().unwrap_or("?"),
-                    death.victim.pid
-                ),
-                id: death.id.clone(),
-            };
-            self.containers.oom(&late.container.id, oom);
+            self.containers.oom(&late.container.id, Oom::of(&death));
         }
         if role == Role::ContainerInit {
             self.is_init(group, &late.container, out);

@@ -5,7 +5,7 @@ use super::{
     naming::{self, Located},
     words,
 };
-use crate::event::MemcgLevel;
+use crate::{event::MemcgLevel, identity::target::is_within};
 
 /// What a cgroup is, and its name.
 pub(super) type Owner = (&'static str, Option<String>);
@@ -14,10 +14,6 @@ pub(super) type Owner = (&'static str, Option<String>);
 /// root.
 #[must_use]
 pub(super) fn owner(path: &str, at: &Located<'_>) -> Owner {
-    let is_below = |outer: &str| {
-        path.strip_prefix(outer)
-            .is_some_and(|rest| rest.starts_with('/'))
-    };
     let last = path.rsplit('/').next().unwrap_or_default();
     if path == "/" {
         return ("root", None);
@@ -40,7 +36,7 @@ pub(super) fn owner(path: &str, at: &Located<'_>) -> Owner {
                 name(),
             );
         }
-        if index == 0 && !container.cgroup.is_empty() && is_below(&container.cgroup) {
+        if index == 0 && !container.cgroup.is_empty() && is_within(path, &container.cgroup) {
             return ("in_container", name());
         }
     }
@@ -53,20 +49,15 @@ pub(super) fn owner(path: &str, at: &Located<'_>) -> Owner {
         if path == unit.cgroup {
             return ("unit", Some(unit.name.clone()));
         }
-        if is_below(&unit.cgroup) {
+        if is_within(path, &unit.cgroup) {
             return ("in_unit", Some(unit.name.clone()));
         }
     }
     if last.strip_suffix(".slice").is_some() {
         return ("slice", Some(last.to_owned()));
     }
-    if at.place.pod.is_some()
-        && at
-            .place
-            .pod
-            .as_ref()
-            .is_some_and(|pod| pod.cgroup.starts_with(path))
-    {
+    let pod = at.place.pod.as_ref();
+    if pod.is_some_and(|pod| pod.cgroup.starts_with(path)) {
         return ("kubepods", Some(last.to_owned()));
     }
     ("cgroup", None)

@@ -27,7 +27,7 @@ mod stop;
 mod words;
 
 pub use engine::Engine;
-pub use naming::short as short_id;
+pub use naming::{pod_label, short as short_id};
 use oomtrace_common::maps::CgroupKey;
 pub use words::bytes as human_bytes;
 

@@ -40,11 +40,20 @@ fn container_label(container: &ContainerPlace, known: Option<&Known>) -> String 
         .name
         .as_deref()
         .unwrap_or_else(|| short(&container.id));
-    match (&facts.pod, &facts.namespace) {
-        (Some(pod), Some(namespace)) => format!("{name} of pod {namespace}/{pod}"),
-        (Some(pod), None) => format!("{name} of pod {pod}"),
-        _ => name.to_owned(),
+    match pod_label(facts.namespace.as_deref(), facts.pod.as_deref()) {
+        Some(pod) => format!("{name} of pod {pod}"),
+        None => name.to_owned(),
     }
+}
+
+/// `shop/web-6f`, or the pod alone where its namespace is not known.
+#[must_use]
+pub fn pod_label(namespace: Option<&str>, pod: Option<&str>) -> Option<String> {
+    let pod = pod?;
+    Some(match namespace {
+        Some(namespace) => format!("{namespace}/{pod}"),
+        None => pod.to_owned(),
+    })
 }
 
 impl Located<'_> {
@@ -57,11 +66,9 @@ impl Located<'_> {
     /// The pod as people speak of it.
     pub(super) fn pod(&self) -> Option<String> {
         let facts = self.known.and_then(|known| known.facts.as_deref());
-        match facts.map(|facts| (&facts.namespace, &facts.pod)) {
-            Some((Some(namespace), Some(pod))) => Some(format!("{namespace}/{pod}")),
-            Some((None, Some(pod))) => Some(pod.clone()),
-            _ => self.place.pod.as_ref().map(|pod| pod.uid.clone()),
-        }
+        facts
+            .and_then(|facts| pod_label(facts.namespace.as_deref(), facts.pod.as_deref()))
+            .or_else(|| self.place.pod.as_ref().map(|pod| pod.uid.clone()))
     }
 
     /// The process, with what it was part of.

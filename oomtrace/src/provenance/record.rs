@@ -236,6 +236,20 @@ pub struct Victim {
     pub ancestry: Vec<AncestorRecord>,
 }
 
+impl Victim {
+    /// As people speak of it: `nginx[31744]`.
+    #[must_use]
+    pub fn label(&self) -> String {
+        label(self.comm.as_deref(), self.pid)
+    }
+}
+
+/// A process as people speak of it.
+#[must_use]
+pub(super) fn label(comm: Option<&str>, pid: u32) -> String {
+    format!("{}[{pid}]", comm.unwrap_or("?"))
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Memory {
     pub anon_bytes: u64,
@@ -263,6 +277,14 @@ pub struct Sender {
     pub container: Option<ContainerName>,
     pub unit: Option<Unit>,
     pub ancestry: Vec<AncestorRecord>,
+}
+
+impl Sender {
+    /// As people speak of it: `nginx[31744]`.
+    #[must_use]
+    pub fn label(&self) -> String {
+        label(self.comm.as_deref(), self.pid)
+    }
 }
 
 /// Names of a container.

@@ -57,7 +57,6 @@ struct Ended {
 impl Related {
     /// Remembers a death.
     pub(super) fn note(&mut self, death: &Death) {
-        let oom = || named(death);
         if self.ooms.len() + self.stops.len() + self.shims.len() > MOST {
             let oldest = death.boottime_ns.saturating_sub(OLD_NS);
             self.ooms.retain(|_, oom| oom.boottime_ns >= oldest);
@@ -75,9 +74,9 @@ impl Related {
                 return;
             }
             if claims::is_oom(death.cause) && is_newer(self.ooms.get(&unit)) {
-                self.ooms.insert(unit, oom());
+                self.ooms.insert(unit, Oom::of(death));
             } else if death.cause == Cause::StopTimeout && is_newer(self.stops.get(&unit)) {
-                self.stops.insert(unit, oom());
+                self.stops.insert(unit, Oom::of(death));
             }
         }
         if let (Some(container), Some(Role::ContainerInit)) = (&death.container, death.victim.role)
@@ -110,7 +109,7 @@ impl Related {
         if row.is_some_and(|(row, _)| row.kind == ActorRole::Runtime)
             && let Some(id) = argv.and_then(told_id)
         {
-            self.shims.insert(id.to_owned(), named(death));
+            self.shims.insert(id.to_owned(), Oom::of(death));
         }
     }
 
@@ -254,19 +253,6 @@ impl Related {
 /// Whether an OOM kill and a death lie close together.
 fn soon(oom: &Oom, death: &Death) -> bool {
     death.boottime_ns.abs_diff(oom.boottime_ns) < UNIT_NS
-}
-
-/// A death, as another one speaks of it.
-fn named(death: &Death) -> Oom {
-    Oom {
-        boottime_ns: death.boottime_ns,
-        who: format!(
-            "{}[{}]",
-            death.victim.comm.as_deref().unwrap_or("?"),
-            death.victim.pid
-        ),
-        id: death.id.clone(),
-    }
 }
 
 /// The cgroup of the unit that a victim was in: of two with one name, each has its own.

@@ -4,6 +4,7 @@
 use serde::Serialize;
 
 use super::{
+    actor,
     containers::{DeadMain, Known},
     rules::{Role as ActorRole, Rules},
 };
@@ -53,18 +54,13 @@ pub(super) fn of(
     dead_main: Option<DeadMain>,
     rules: &Rules,
 ) -> Role {
-    let of_process = |process: &Process| {
+    let is_runtime = |process: &Process| {
         rules
             .actor(process.exe.as_deref(), process.comm.as_deref())
-            .map(|(row, _)| row)
+            .is_some_and(|(row, _)| row.kind == ActorRole::Runtime)
     };
-    let is_runtime =
-        |process: &Process| of_process(process).is_some_and(|row| row.kind == ActorRole::Runtime);
-    let of_parent = victim.ancestry.first().and_then(|parent| {
-        rules
-            .actor(parent.exe.as_deref(), Some(&parent.comm))
-            .map(|(row, _)| row.kind)
-    });
+    let parent = victim.ancestry.first();
+    let of_parent = parent.and_then(|parent| actor::role_of(parent, rules));
     // Killed by its like, or ended with the status of what it watched.
     let is_noise = match kill {
         Some(kill) => is_runtime(&kill.sender),
@@ -114,7 +110,7 @@ pub(super) fn of(
                 main.group != victim.group
                     && (main.group.start_ns..=main.died_ns).contains(&victim.group.start_ns)
             });
-            let by_systemd = victim.ancestry.first().is_some_and(is_systemd);
+            let by_systemd = parent.is_some_and(is_systemd);
             if by_systemd && !is_left && !watches(victim) {
                 Role::UnitMain
             } else {

@@ -5,10 +5,7 @@ use oomtrace_common::maps::CgroupKey;
 
 use super::{Output, containers::Containers, engine::Engine, record::Death};
 use crate::{
-    event::{
-        Process,
-        container::{CgroupChange, CgroupChangeKind},
-    },
+    event::container::{CgroupChange, CgroupChangeKind},
     identity::{
         place::Place,
         target::{Naming, Target, is_within},
@@ -83,16 +80,10 @@ impl Engine {
         if self.scope == Scope::Node {
             return Some(true);
         }
-        let victim = Process {
-            memory_cgroup: death.victim.cgroup.clone(),
-            unified_cgroup: death.victim.unified_cgroup.clone(),
-            ..Process::default()
-        };
-        let paths: Vec<&str> = [&death.victim.cgroup, &death.victim.unified_cgroup]
-            .into_iter()
-            .filter_map(|path| path.as_deref())
-            .collect();
-        let place = self.containers.place(&victim);
+        let memory = death.victim.cgroup.as_deref();
+        let unified = death.victim.unified_cgroup.as_deref();
+        let paths: Vec<&str> = memory.into_iter().chain(unified).collect();
+        let place = self.containers.place_at(memory, unified);
         self.scope.holds(&paths, &place, &self.containers)
     }
 

@@ -5,7 +5,7 @@ use super::{
     judge::Verdict,
     levels,
     naming::Located,
-    record::{ActorKind, Advice, Cause, Evidence, Mechanism},
+    record::{self, ActorKind, Advice, Cause, Evidence, Mechanism},
     rules::Rules,
     signal_names, stop,
 };
@@ -43,8 +43,7 @@ pub(super) fn duration_ns(ns: u64) -> String {
 /// A process as people speak of it: `nginx[31744]`.
 #[must_use]
 pub(super) fn label(process: &Process) -> String {
-    let comm = process.comm.as_deref().unwrap_or("?");
-    format!("{comm}[{}]", process.group.tgid)
+    record::label(process.comm.as_deref(), process.group.tgid)
 }
 
 /// The actor as people speak of it.

@@ -3,7 +3,7 @@
 use crate::{
     event::text::command_line,
     provenance::{
-        human_bytes,
+        human_bytes, pod_label,
         record::{Container, Death, Oom, RuntimeSays, Sender, Stop, Unit},
         short_id,
     },
@@ -52,10 +52,8 @@ pub(super) fn container_line(container: &Container) -> String {
         Some(name) => format!("{name} ({id})"),
         None => id.to_owned(),
     };
-    match (&container.pod, &container.namespace) {
-        (Some(pod), Some(namespace)) => line.push_str(&format!(" of pod {namespace}/{pod}")),
-        (Some(pod), None) => line.push_str(&format!(" of pod {pod}")),
-        _ => {}
+    if let Some(pod) = pod_label(container.namespace.as_deref(), container.pod.as_deref()) {
+        line.push_str(&format!(" of pod {pod}"));
     }
     for (what, value) in [("image", &container.image), ("run by", &container.runtime)] {
         if let Some(value) = value {
@@ -89,7 +87,7 @@ pub(super) fn says_line(says: &RuntimeSays) -> String {
 }
 
 pub(super) fn sender_line(sender: &Sender) -> String {
-    let mut line = format!("{}[{}]", sender.comm.as_deref().unwrap_or("?"), sender.pid);
+    let mut line = sender.label();
     if let Some(uid) = sender.uid {
         line.push_str(&format!(", uid {uid}"));
     }
@@ -123,15 +121,14 @@ pub(super) fn chain(sender: &Sender) -> String {
 
 pub(super) fn stop_line(stop: &Stop) -> String {
     format!(
-        "{}{} by {}[{}], {:.1} s before; {}{}",
+        "{}{} by {}, {:.1} s before; {}{}",
         stop.signal,
         if stop.count > 1 {
             format!(" x{}", stop.count)
         } else {
             String::new()
         },
-        stop.sender.comm.as_deref().unwrap_or("?"),
-        stop.sender.pid,
+        stop.sender.label(),
         stop.grace_ms as f64 / 1_000.0,
         stop.result,
         if stop.reason == stop.result {

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     event::text::printable,
-    provenance::record::{Death, Gap, Record, Role, Started, Stopped},
+    provenance::record::{Death, Gap, Record, Role, Sender, Started, Stopped},
 };
 
 /// See the module.
@@ -129,10 +129,10 @@ impl<W: Write> Pretty<W> {
             return self.death(&group.first);
         }
         let death = &group.first;
-        let init = death.sender.as_ref().map_or_else(
-            || "?".to_owned(),
-            |init| format!("{}[{}]", init.comm.as_deref().unwrap_or("?"), init.pid),
-        );
+        let init = death
+            .sender
+            .as_ref()
+            .map_or_else(|| "?".to_owned(), Sender::label);
         let caused_by = death
             .caused_by
             .as_ref()
@@ -206,14 +206,12 @@ impl<W: Write> Pretty<W> {
 impl<W: Write> Pretty<W> {
     /// What is known of a death that was not when it was written.
     fn news(&mut self, death: &Death, news: &News) -> io::Result<()> {
-        let about = format!(
-            "{}[{}]: ",
-            death.victim.comm.as_deref().unwrap_or("?"),
-            death.victim.pid
-        );
         match &news.summary {
             Some(summary) => self.head(death, summary)?,
-            None => self.head(death, &format!("{about}more is known by now"))?,
+            None => self.head(
+                death,
+                &format!("{}: more is known by now", death.victim.label()),
+            )?,
         }
         if let (true, Some(container)) = (news.container, &death.container) {
             self.row("container", &container_line(container))?;

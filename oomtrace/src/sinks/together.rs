@@ -41,8 +41,7 @@ impl Group {
         self.ids.insert(death.id.clone());
         self.is_quiet = false;
         if self.named.len() < MOST_NAMED {
-            let comm = death.victim.comm.as_deref().unwrap_or("?");
-            self.named.push(format!("{comm}[{}]", death.victim.pid));
+            self.named.push(death.victim.label());
         }
     }
 }

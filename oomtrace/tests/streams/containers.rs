@@ -70,6 +70,20 @@ fn worker(cgroup: &str) -> Process {
     worker
 }
 
+fn systemd() -> Process {
+    let mut systemd = process(1, "systemd");
+    systemd.ancestry.clear();
+    systemd.exe = Some("/usr/lib/systemd/systemd".to_owned());
+    systemd
+}
+
+/// A process that systemd has started for a unit.
+fn in_unit(tgid: u32, comm: &str) -> Process {
+    let mut process = child(&systemd(), tgid, comm);
+    process.memory_cgroup = Some("/system.slice/job.service".to_owned());
+    process
+}
+
 fn change(path: &str, kind: CgroupChangeKind, boottime_ns: u64) -> Event {
     Event::Cgroup(CgroupChange {
         boottime_ns,
@@ -408,15 +422,8 @@ fn the_pods_limit_is_told_from_its_containers() {
 
 #[test]
 fn the_rest_of_a_unit_is_linked_to_its_oom() {
-    let mut systemd = process(1, "systemd");
-    systemd.ancestry.clear();
-    systemd.exe = Some("/usr/lib/systemd/systemd".to_owned());
-    let unit = |tgid: u32, comm: &str| {
-        let mut process = child(&systemd, tgid, comm);
-        process.memory_cgroup = Some("/system.slice/job.service".to_owned());
-        process
-    };
-    let (victim, rest) = (unit(1200, "hog"), unit(1201, "sleep"));
+    let systemd = systemd();
+    let (victim, rest) = (in_unit(1200, "hog"), in_unit(1201, "sleep"));
     let later = Sigkill {
         boottime_ns: KILLED_NS + S,
         ..kill(&systemd, &rest)
@@ -745,14 +752,8 @@ fn what_is_out_of_scope_is_not_told() {
 
 #[test]
 fn what_a_main_process_leaves_behind_is_not_the_next_main() {
-    let mut systemd = process(1, "systemd");
-    systemd.ancestry.clear();
-    systemd.exe = Some("/usr/lib/systemd/systemd".to_owned());
-    let unit = |tgid: u32| {
-        let mut process = child(&systemd, tgid, "sh");
-        process.memory_cgroup = Some("/system.slice/job.service".to_owned());
-        process
-    };
+    let systemd = systemd();
+    let unit = |tgid: u32| in_unit(tgid, "sh");
     // One that is started later is the next main process, though the cgroup never was empty.
     let mut next = unit(1250);
     next.group.start_ns = KILLED_NS + S;
@@ -919,15 +920,8 @@ fn a_role_that_facts_change_is_followed() {
 
 #[test]
 fn a_late_kill_by_the_service_manager_is_not_put_down_to_an_oom() {
-    let mut systemd = process(1, "systemd");
-    systemd.ancestry.clear();
-    systemd.exe = Some("/usr/lib/systemd/systemd".to_owned());
-    let unit = |tgid: u32, comm: &str| {
-        let mut process = child(&systemd, tgid, comm);
-        process.memory_cgroup = Some("/system.slice/job.service".to_owned());
-        process
-    };
-    let (victim, rest) = (unit(1200, "hog"), unit(1201, "sleep"));
+    let systemd = systemd();
+    let (victim, rest) = (in_unit(1200, "hog"), in_unit(1201, "sleep"));
     let later = Sigkill {
         boottime_ns: KILLED_NS + 60 * S,
         ..kill(&systemd, &rest)
@@ -944,15 +938,8 @@ fn a_late_kill_by_the_service_manager_is_not_put_down_to_an_oom() {
 
 #[test]
 fn what_comes_too_late_to_be_asked_is_said_to_be_of_a_unit_that_was() {
-    let mut systemd = process(1, "systemd");
-    systemd.ancestry.clear();
-    systemd.exe = Some("/usr/lib/systemd/systemd".to_owned());
-    let unit = |tgid: u32, comm: &str| {
-        let mut process = child(&systemd, tgid, comm);
-        process.memory_cgroup = Some("/system.slice/job.service".to_owned());
-        process
-    };
-    let (main, late) = (unit(1200, "sh"), unit(1201, "sleep"));
+    let systemd = systemd();
+    let (main, late) = (in_unit(1200, "sh"), in_unit(1201, "sleep"));
     let asked = Sigkill {
         stops: vec![stop(SIGTERM, &systemd, 2 * S)],
         ..kill(&systemd, &main)

@@ -1,14 +1,13 @@
 //! The containers that are there now, as the folders of cgroupfs show.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
-    fs,
+    collections::BTreeMap,
     path::{Path, PathBuf},
 };
 
 use crate::{
     event::container::{Ask, What},
-    identity::place::Place,
+    identity::{cgroupfs, place::Place},
 };
 
 /// More folders are not looked at, nor deeper ones: a pod in a pod's node has some ten names.
@@ -31,34 +30,20 @@ fn is_hierarchy(mount: &Path) -> bool {
 
 fn walk(mount: &Path, found: &mut BTreeMap<String, Ask>) {
     let mut left = MAX_FOLDERS;
-    let mut todo = VecDeque::from([(mount.to_owned(), String::new(), 0)]);
-    while let Some((folder, path, depth)) = todo.pop_front() {
+    cgroupfs::folders(mount, MAX_DEPTH, &mut left, &mut |_, names| {
+        let Some(names) = names.to_str() else {
+            return;
+        };
+        let path = format!("/{names}");
         let place = Place::of(&path);
         if let Some(container) = place.containers.into_iter().next()
             && container.cgroup == path
         {
-            found.entry(path.clone()).or_insert(Ask {
+            found.entry(path).or_insert(Ask {
                 id: container.id,
                 cgroup: container.cgroup,
                 what: What::Facts,
             });
         }
-        if depth == MAX_DEPTH {
-            continue;
-        }
-        let Ok(entries) = fs::read_dir(&folder) else {
-            continue;
-        };
-        for entry in entries.flatten() {
-            // Not through a link: cgroupfs has some to the outside.
-            if left == 0 || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                continue;
-            }
-            let Ok(name) = entry.file_name().into_string() else {
-                continue;
-            };
-            left -= 1;
-            todo.push_back((entry.path(), format!("{path}/{name}"), depth + 1));
-        }
-    }
+    });
 }
