@@ -22,6 +22,9 @@ use crate::{
 const MOST: usize = 8192;
 /// What was asked for and not answered is asked for again after this.
 const ASK_AGAIN_NS: u64 = 5_000_000_000;
+/// What is said to be no container so often is none: what tells that it is one may be written
+/// well after its cgroup was made.
+const MOST_DENIALS: u32 = 3;
 
 /// One container.
 #[derive(Clone, Debug, Default)]
@@ -81,6 +84,10 @@ impl Known {
 struct Maybe {
     paths: Vec<String>,
     asked_ns: u64,
+    /// How often it was asked, and the answer was no.
+    denied: u32,
+    /// It is asked, and there is no answer yet.
+    is_open: bool,
 }
 
 /// All containers that are known, by id.
@@ -238,10 +245,15 @@ impl Containers {
     fn ask_whether(&mut self, change: &CgroupChange) -> Option<Ask> {
         let id = change.path.rsplit('/').next().filter(|id| !id.is_empty())?;
         if self.maybe.len() >= MOST {
+            self.maybe.retain(|_, maybe| maybe.is_open);
+        }
+        if self.maybe.len() >= MOST {
             self.maybe.clear();
         }
         let maybe = self.maybe.entry(id.to_owned()).or_default();
         maybe.asked_ns = change.boottime_ns;
+        maybe.is_open = true;
+        maybe.denied = 0;
         maybe.paths.retain(|path| *path != change.path);
         if maybe.paths.len() < 2 {
             maybe.paths.push(change.path.clone());
@@ -282,17 +294,23 @@ impl Containers {
         })
     }
 
-    /// The innermost cgroup of a path of which it is still asked whether it is a container's.
-    pub(super) fn open_at(&self, path: &str) -> Option<ContainerPlace> {
+    /// The innermost cgroup of a path that may be a container's.
+    fn maybe_at(&self, path: &str, wanted: impl Fn(&Maybe) -> bool) -> Option<ContainerPlace> {
         levels(path).find_map(|path| {
             let id = path.rsplit('/').next()?;
-            let is_open = self.maybe.get(id)?.paths.iter().any(|open| open == path);
-            is_open.then(|| ContainerPlace {
+            let maybe = self.maybe.get(id).filter(|maybe| wanted(maybe))?;
+            let is_it = maybe.paths.iter().any(|asked| asked == path);
+            is_it.then(|| ContainerPlace {
                 runtime: None,
                 id: id.to_owned(),
                 cgroup: path.to_owned(),
             })
         })
+    }
+
+    /// The same, of those of which it is still asked.
+    pub(super) fn open_at(&self, path: &str) -> Option<ContainerPlace> {
+        self.maybe_at(path, |maybe| maybe.is_open)
     }
 
     /// What a process may have been in, as far as nobody has said yet.
@@ -302,11 +320,30 @@ impl Containers {
         paths.find_map(|path| self.open_at(path))
     }
 
+    /// Asks once more whether a process that died was in a container, where the answer was no
+    /// when its cgroup was new.
+    pub(super) fn ask_at_death(&mut self, process: &Process, now_ns: u64) -> Option<Ask> {
+        let paths = [&process.memory_cgroup, &process.unified_cgroup];
+        let mut paths = paths.into_iter().flatten();
+        let container = paths.find_map(|path| self.maybe_at(path, |_| true))?;
+        let maybe = self.maybe.get_mut(&container.id)?;
+        if maybe.is_open {
+            return None;
+        }
+        maybe.is_open = true;
+        maybe.asked_ns = now_ns;
+        Some(Ask {
+            id: container.id,
+            cgroup: container.cgroup,
+            what: What::Whether,
+        })
+    }
+
     /// Whether it is still asked whether this is a container.
     pub(super) fn is_pending(&self, container: &ContainerPlace) -> bool {
         self.maybe
             .get(&container.id)
-            .is_some_and(|maybe| maybe.paths.contains(&container.cgroup))
+            .is_some_and(|maybe| maybe.is_open && maybe.paths.contains(&container.cgroup))
     }
 
     /// Where a process ran.
@@ -381,9 +418,20 @@ impl Containers {
             // Whoever waits for it asks again.
             return;
         }
-        if self.maybe.remove(&unknown.id).is_some() && !self.known.contains_key(&unknown.id) {
-            // No container at all.
-            return;
+        if let Some(maybe) = self
+            .maybe
+            .get_mut(&unknown.id)
+            .filter(|maybe| maybe.is_open)
+        {
+            maybe.is_open = false;
+            maybe.denied += 1;
+            if maybe.denied >= MOST_DENIALS {
+                self.maybe.remove(&unknown.id);
+            }
+            if !self.known.contains_key(&unknown.id) {
+                // No container at all, as far as anybody can say now.
+                return;
+            }
         }
         let Some(known) = self.known.get_mut(&unknown.id) else {
             return;
@@ -421,7 +469,7 @@ impl Containers {
 }
 
 /// A path, and those above it up to the root's.
-fn levels(path: &str) -> impl Iterator<Item = &str> {
+pub(super) fn levels(path: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(Some(path), |path| {
         path.rsplit_once('/').map(|(above, _)| above)
     })

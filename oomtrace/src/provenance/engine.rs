@@ -11,8 +11,9 @@ use super::{
     Config, Output,
     build::{Subject, Survival},
     case::{Case, Ended, Kill, Link, Status, Unseen},
+    claims,
     clock::Clock,
-    containers::Containers,
+    containers::{self, Containers, Oom},
     late::Late,
     oom,
     record::{self, Cause, Death, Gap, Record, SCHEMA, Started, Stopped},
@@ -509,9 +510,32 @@ impl Engine {
             let sandbox = known
                 .and_then(|known| known.facts.as_deref())
                 .and_then(|facts| facts.sandbox_id.as_deref());
-            self.related.link(&mut death, &killer.event, sandbox);
+            let dying = |unit: &str| self.dying_of_oom(unit);
+            self.related.link(&mut death, &killer.event, sandbox, dying);
         }
         Some(Box::new(death))
+    }
+
+    /// The latest whom the OOM killer chose in a unit, among those that have not ended yet: to give
+    /// its memory back takes one longer than the rest of the unit takes to end.
+    fn dying_of_oom(&self, unit: &str) -> Option<Oom> {
+        let is_in_unit = |kill: &Sigkill| {
+            let victim = &kill.victim;
+            let paths = [&victim.memory_cgroup, &victim.unified_cgroup];
+            paths
+                .into_iter()
+                .flatten()
+                .any(|path| containers::levels(path).any(|level| level == unit))
+        };
+        let chosen = self.dying.iter().filter_map(|group| {
+            let case = self.open.get(group)?;
+            let kill = &case.killer()?.event;
+            let is_chosen = kill.info == InfoKind::Priv && !oom::is_of_group(kill);
+            (is_chosen && is_in_unit(kill)).then_some((kill.boottime_ns, *group, case))
+        });
+        let (_, group, case) = chosen.max_by_key(|(killed_ns, group, _)| (*killed_ns, *group))?;
+        let death = self.build(group, case, self.clock, false, None)?;
+        claims::is_oom(death.cause).then(|| Oom::of(&death))
     }
 
     fn link(&self, death: &Death, group: Group) -> Link {

@@ -111,6 +111,12 @@ impl Engine {
         if let (Some(unit), Some(Role::UnitMain)) = (&place.unit, death.victim.role) {
             self.containers.main(&unit.cgroup, group, death.boottime_ns);
         }
+        if place.containers.is_empty()
+            && let Some(victim) = victim
+        {
+            let ask = self.containers.ask_at_death(victim, self.now_ns);
+            out.extend(ask.map(Output::AskContainer));
+        }
         let pending = || self.containers.pending(victim?);
         let container = place.containers.into_iter().next().or_else(pending);
         let (Some(container), Some(role)) = (container, death.victim.role) else {

@@ -172,8 +172,15 @@ impl Related {
         death.caused_by = Some(ended.death.clone());
     }
 
-    /// Links a death to the one that led to it.
-    pub(super) fn link(&self, death: &mut Death, kill: &Sigkill, sandbox: Option<&str>) {
+    /// Links a death to the one that led to it. `dying`: the OOM kill in a unit whose victim has
+    /// not ended yet.
+    pub(super) fn link(
+        &self,
+        death: &mut Death,
+        kill: &Sigkill,
+        sandbox: Option<&str>,
+        dying: impl FnOnce(&str) -> Option<Oom>,
+    ) {
         if death.caused_by.is_some() {
             return;
         }
@@ -188,6 +195,11 @@ impl Related {
             .filter(|stop| stop.sender.group == kill.sender.group)
             .map(|stop| stop.first_ns)
             .fold(death.boottime_ns, u64::min);
+        let own_id = death.id.clone();
+        let led_to_it = |oom: &Oom| {
+            let since_ns = began_ns.checked_sub(oom.boottime_ns);
+            oom.id != own_id && since_ns.is_some_and(|since_ns| since_ns < UNIT_NS)
+        };
         let unit = unit_cgroup(death).filter(|_| death.actor.kind == ActorKind::ServiceManager);
         if death.cause == Cause::SupervisorKill
             && let Some(unit) = &unit
@@ -207,11 +219,9 @@ impl Related {
             && let Some(oom) = self
                 .ooms
                 .get(unit)
-                .filter(|oom| oom.id != death.id)
-                .filter(|oom| {
-                    let since_ns = began_ns.checked_sub(oom.boottime_ns);
-                    since_ns.is_some_and(|since_ns| since_ns < UNIT_NS)
-                })
+                .filter(|oom| led_to_it(oom))
+                .cloned()
+                .or_else(|| dying(unit).filter(led_to_it))
         {
             death.evidence.push(Evidence {
                 code: "unit_oom",
@@ -222,7 +232,7 @@ impl Related {
                 ),
                 source: "signal_generate",
             });
-            death.caused_by = Some(oom.id.clone());
+            death.caused_by = Some(oom.id);
         }
         if death.actor.kind != ActorKind::Runtime || !cleans_up(&kill.sender) {
             return;

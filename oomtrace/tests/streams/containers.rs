@@ -3,7 +3,7 @@
 
 use oomtrace::{
     event::{
-        Ancestor, Event, MemcgLevel, Process, Sigkill,
+        Ancestor, Event, Group, MemcgLevel, Process, Sigkill,
         container::{
             Ask, CgroupChange, CgroupChangeKind, ContainerFacts, ContainerState, ContainerUnknown,
             What,
@@ -529,16 +529,58 @@ fn a_runtime_may_know_a_container_that_its_path_does_not_tell() {
     assert_eq!(asks(&ran)[0].id, "job-1");
     assert_eq!(name(ran.deaths()[0]), Some("job-1"));
     assert_eq!(ran.deaths()[0].victim.role, Some(Role::ContainerInit));
-    let nobody = Event::ContainerUnknown(ContainerUnknown {
-        boottime_ns: KILLED_NS,
-        id: "job-1".to_owned(),
-        of_end: false,
-        why: "no runtime".to_owned(),
-        is_busy: false,
+    let nobody = || {
+        Event::ContainerUnknown(ContainerUnknown {
+            boottime_ns: KILLED_NS,
+            id: "job-1".to_owned(),
+            of_end: false,
+            why: "no runtime".to_owned(),
+            is_busy: false,
+        })
+    };
+    let ran = run([made(path), nobody()]
+        .into_iter()
+        .chain(death())
+        .chain([nobody()]));
+    let last = ran.deaths().last().copied().unwrap();
+    assert!(last.is_final);
+    assert_eq!(last.container, None);
+    assert_eq!(last.victim.role, Some(Role::Host));
+
+    let whether = |ran: &Ran| {
+        let asks = asks(ran);
+        let whether = asks.iter().filter(|ask| ask.what == What::Whether);
+        whether.count()
+    };
+    // What tells that it is one was written only after its cgroup had been asked about.
+    let ran = run([made(path), nobody()]
+        .into_iter()
+        .chain(death())
+        .chain([facts(&known)]));
+    assert_eq!(whether(&ran), 2);
+    assert!(!ran.deaths()[0].is_final);
+    let last = ran.deaths().last().copied().unwrap();
+    assert_eq!(name(last), Some("job-1"));
+    assert_eq!(last.victim.role, Some(Role::ContainerInit));
+
+    // Where nobody knows it again and again, it is none.
+    let others = (2000..2010).flat_map(|pid| {
+        let victim = Process {
+            group: Group {
+                tgid: pid,
+                ..init(path).group
+            },
+            ..init(path)
+        };
+        [
+            sigkill(&kill(&runc(), &victim)),
+            exit(&victim, BY_SIGKILL),
+            nobody(),
+        ]
     });
-    let ran = run([made(path), nobody].into_iter().chain(death()));
-    assert_eq!(ran.the_death().container, None);
-    assert_eq!(ran.the_death().victim.role, Some(Role::Host));
+    let ran = run([made(path), nobody()].into_iter().chain(others));
+    assert_eq!(whether(&ran), 3);
+    assert!(ran.deaths().last().unwrap().is_final);
 }
 
 #[test]
@@ -916,6 +958,35 @@ fn a_role_that_facts_change_is_followed() {
             .iter()
             .any(|ask| matches!(ask.what, What::End { .. }))
     );
+}
+
+#[test]
+fn the_rest_of_a_unit_is_linked_to_an_oom_whose_victim_ends_later() {
+    let systemd = systemd();
+    let (victim, rest) = (in_unit(1200, "hog"), in_unit(1201, "sleep"));
+    let elsewhere = Process {
+        memory_cgroup: Some("/system.slice/other.service".to_owned()),
+        ..in_unit(1202, "bystander")
+    };
+    let later = |of: &Process| Sigkill {
+        boottime_ns: KILLED_NS + 10 * MS,
+        ..kill(&systemd, of)
+    };
+    let ran = run([
+        sigkill(&oom(&victim)),
+        sigkill(&later(&rest)),
+        sigkill(&later(&elsewhere)),
+        exit_at(&rest, BY_SIGKILL, KILLED_NS + 20 * MS),
+        exit_at(&elsewhere, BY_SIGKILL, KILLED_NS + 20 * MS),
+        exit_at(&victim, BY_SIGKILL, KILLED_NS + 100 * MS),
+    ]);
+    let [rest, elsewhere, chosen] = ran.deaths()[..] else {
+        panic!("{ran:#?}")
+    };
+    assert_code(rest, "unit_oom");
+    assert_eq!(rest.caused_by.as_ref(), Some(&chosen.id));
+    assert_no_code(elsewhere, "unit_oom");
+    assert_eq!(chosen.caused_by, None);
 }
 
 #[test]

@@ -22,7 +22,7 @@ use crate::{
         place::Place,
         runtime::{
             Known,
-            endpoints::{Endpoints, Patience},
+            endpoints::{Endpoints, Heard, Patience},
             files::{Files, Roots},
             sockets,
         },
@@ -31,8 +31,6 @@ use crate::{
 
 /// Facts are looked for when they are asked for, and then again, so many milliseconds later.
 const LOOK_AT: [u64; 4] = [0, 50, 200, 800];
-/// The same, for what need not be a container at all: nobody's API is asked for it.
-const MAYBE_AT: [u64; 3] = [0, 50, 200];
 /// New sockets are looked for after this.
 pub(super) const STALE: Duration = Duration::from_secs(10);
 /// The same, while nobody knows the container.
@@ -83,6 +81,8 @@ struct Seen {
     why: Vec<String>,
     /// Its runtime says that it does not run any more.
     has_ended: bool,
+    /// Nobody told more than the files, and somebody who could have did not answer.
+    is_partial: bool,
     /// What was told.
     told: Option<ContainerFacts>,
 }
@@ -93,6 +93,15 @@ impl Seen {
             Some(old) => merge::add(old, facts),
             None => self.facts = Some(facts),
         }
+    }
+
+    fn hear(&mut self, heard: Heard) {
+        self.has_ended = heard.known.iter().any(Known::has_ended);
+        self.is_partial = heard.is_partial && heard.known.is_empty();
+        for known in heard.known {
+            self.add(known.facts);
+        }
+        self.why.extend(heard.why);
     }
 
     /// What is known, unless it was told before.
@@ -179,16 +188,16 @@ impl Sources {
         }
         let began = Instant::now();
         let may_be_none = ask.what == What::Whether;
-        let look_at: &[u64] = if may_be_none { &MAYBE_AT } else { &LOOK_AT };
-        for at in look_at.iter().copied() {
+        for at in LOOK_AT {
             sleep_until(began + Duration::from_millis(at)).await;
+            // What need not be a container at all is no API's business.
             if may_be_none {
                 self.look_into_files(ask, &mut seen).await;
             } else {
                 self.look(answers, &mut seen, at == 0).await;
             }
             let lacks = |facts| merge::lacks(facts, &ask.cgroup, seen.has_ended);
-            if !seen.facts.as_ref().is_none_or(lacks) {
+            if !seen.is_partial && !seen.facts.as_ref().is_none_or(lacks) {
                 break;
             }
             self.tell_new(answers, &mut seen).await;
@@ -224,15 +233,14 @@ impl Sources {
         };
         self.look_around(stale).await;
         let runtime = whose(ask, seen.facts.as_ref());
-        let heard = self
-            .endpoints
-            .ask(ask, runtime.as_deref(), Patience::Little)
-            .await;
-        seen.has_ended = heard.known.iter().any(Known::has_ended);
-        for known in heard.known {
-            seen.add(known.facts);
-        }
-        seen.why.extend(heard.why);
+        // Podman starts anew for each question, and a machine may be busy.
+        let patience = if seen.is_partial {
+            Patience::Much
+        } else {
+            Patience::Little
+        };
+        let heard = self.endpoints.ask(ask, runtime.as_deref(), patience).await;
+        seen.hear(heard);
     }
 
     async fn look_into_files(&self, ask: &Ask, seen: &mut Seen) {

@@ -130,6 +130,46 @@ fn podman_behind_dockers_socket_is_podman() {
 }
 
 #[test]
+fn a_runtime_that_is_late_is_waited_for_where_its_files_tell_less() {
+    let system = System::new();
+    system.late_podman(
+        "run/podman/podman.sock",
+        PODMAN_ID,
+        PODMAN,
+        Duration::from_millis(1100),
+    );
+    let storage = "var/lib/containers/storage/overlay-containers";
+    let bundle = include_str!("../../runtime/files/samples/podman-bundle.json");
+    let list = format!(r#"[{{"id":"{PODMAN_ID}","names":["web"]}}]"#);
+    for (path, text) in [
+        (
+            format!("{storage}/{PODMAN_ID}/userdata/config.json"),
+            bundle,
+        ),
+        (format!("{storage}/containers.json"), &list),
+        (
+            format!("run/runc/{PODMAN_ID}/state.json"),
+            r#"{"init_process_pid":7}"#,
+        ),
+    ] {
+        system.file(&path, text);
+    }
+    let asked = Asked::of(&system);
+    let cgroup = system.cgroup("libpod_parent/libpod-") + PODMAN_ID;
+    let facts = asked.facts(PODMAN_ID, cgroup);
+    // What the files tell needs nobody's help.
+    assert_eq!(facts.name.as_deref(), Some("web"));
+    assert!(
+        facts
+            .sources
+            .iter()
+            .any(|source| source.contains("containers.json"))
+    );
+    assert_eq!(facts.init_pid, Some(7));
+    assert_eq!(facts.stop_grace_ms, Some(5_000));
+}
+
+#[test]
 fn words_that_docker_has_not_do_not_hide_the_rest() {
     let system = System::new();
     // So Podman says for a moment, until it has cleaned up.

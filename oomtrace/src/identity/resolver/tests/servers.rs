@@ -14,6 +14,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     thread,
+    time::Duration,
 };
 
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -71,10 +72,35 @@ impl System {
         self.serve(path, std::mem::forget)
     }
 
+    /// A file with this in it.
+    pub(super) fn file(&self, path: &str, text: &str) {
+        let path = self.0.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
     /// Docker's API, or Podman's, with one container.
     pub(super) fn docker(&self, path: &str, id: &str, inspected: &'static str, header: &str) {
+        self.docker_after(path, id, inspected, header, Duration::ZERO);
+    }
+
+    /// Podman's, each answer after a while.
+    pub(super) fn late_podman(&self, path: &str, id: &str, inspected: &'static str, by: Duration) {
+        let header = "Libpod-Api-Version: 4.3.1\r\n";
+        self.docker_after(path, id, inspected, header, by);
+    }
+
+    fn docker_after(
+        &self,
+        path: &str,
+        id: &str,
+        inspected: &'static str,
+        header: &str,
+        by: Duration,
+    ) {
         let (wanted, header) = (format!("/containers/{id}/json "), header.to_owned());
-        self.serve(path, move |mut stream| {
+        let answer = Arc::new(move |mut stream: UnixStream| {
+            thread::sleep(by);
             let request = head(&mut stream);
             let (status, body) = if request.contains(&wanted) {
                 ("200 OK", inspected)
@@ -93,6 +119,10 @@ impl System {
                 "HTTP/1.1 {status}\r\n{header}Content-Type: application/json\r\n\
                  Content-Length: {length}\r\n\r\n{body}"
             );
+        });
+        self.serve(path, move |stream| {
+            let answer = Arc::clone(&answer);
+            thread::spawn(move || answer(stream));
         });
     }
 
