@@ -469,7 +469,7 @@ impl Containers {
 }
 
 /// A path, and those above it up to the root's.
-pub(super) fn levels(path: &str) -> impl Iterator<Item = &str> {
+fn levels(path: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(Some(path), |path| {
         path.rsplit_once('/').map(|(above, _)| above)
     })

@@ -13,7 +13,7 @@ use super::{
     case::{Case, Ended, Kill, Link, Status, Unseen},
     claims,
     clock::Clock,
-    containers::{self, Containers, Oom},
+    containers::{Containers, Oom},
     late::Late,
     oom,
     record::{self, Cause, Death, Gap, Record, SCHEMA, Started, Stopped},
@@ -21,9 +21,12 @@ use super::{
     rules::Rules,
     scope::{Candidate, Scope, Told},
 };
-use crate::event::{
-    Event, Exit, Group, InfoKind, MarkVictim, OomKill, Sigkill, SignalResult,
-    entry::{Attached, Lost, OomLine, ProcessState, Session, Tick},
+use crate::{
+    event::{
+        Event, Exit, Group, InfoKind, MarkVictim, OomKill, Sigkill, SignalResult,
+        entry::{Attached, Lost, OomLine, ProcessState, Session, Tick},
+    },
+    identity::target::is_within,
 };
 
 /// How many losses are remembered for deaths of which no SIGKILL was seen.
@@ -525,7 +528,7 @@ impl Engine {
             paths
                 .into_iter()
                 .flatten()
-                .any(|path| containers::levels(path).any(|level| level == unit))
+                .any(|path| is_within(path, unit))
         };
         let chosen = self.dying.iter().filter_map(|group| {
             let case = self.open.get(group)?;
