@@ -12,3 +12,4 @@ pub mod pipeline;
 pub mod probe;
 pub mod provenance;
 pub mod sinks;
+pub mod why;

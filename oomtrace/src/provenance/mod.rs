@@ -29,7 +29,7 @@ mod words;
 pub use engine::Engine;
 pub use naming::{pod_label, short as short_id};
 use oomtrace_common::maps::CgroupKey;
-pub use words::bytes as human_bytes;
+pub use words::{bytes as human_bytes, duration_ns as human_duration};
 
 use self::{record::Record, redact::ArgvPolicy};
 use crate::event::{Group, container::Ask};

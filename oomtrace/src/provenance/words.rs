@@ -32,7 +32,7 @@ pub fn bytes(bytes: u64) -> String {
 
 /// A stretch of time: microseconds, milliseconds, or seconds.
 #[must_use]
-pub(super) fn duration_ns(ns: u64) -> String {
+pub fn duration_ns(ns: u64) -> String {
     match ns {
         0..1_000_000 => format!("{} us", ns / 1_000),
         1_000_000..1_000_000_000 => format!("{} ms", ns / 1_000_000),

@@ -4,6 +4,8 @@ pub mod json;
 mod lines;
 pub mod pretty;
 mod revisions;
+pub mod story;
+mod style;
 mod together;
 
 use std::io;

@@ -10,6 +10,7 @@ use super::{
         stop_line, unit_line, victim_line,
     },
     revisions::{News, Revisions, Seen},
+    style::{BOLD, DIM, RED, YELLOW, paint},
     together::{Group, Together},
 };
 use crate::{
@@ -27,12 +28,6 @@ pub struct Pretty<W> {
     together: Together,
     revisions: Revisions,
 }
-
-const BOLD: &str = "\x1b[1m";
-const RED: &str = "\x1b[1;31m";
-const YELLOW: &str = "\x1b[33m";
-const DIM: &str = "\x1b[2m";
-const RESET: &str = "\x1b[0m";
 
 impl<W: Write> Pretty<W> {
     /// `colour`: the other end is a terminal that wants it.
@@ -53,11 +48,7 @@ impl<W: Write> Pretty<W> {
     }
 
     fn paint(&self, colour: &str, text: &str) -> String {
-        if self.colour {
-            format!("{colour}{text}{RESET}")
-        } else {
-            text.to_owned()
-        }
+        paint(self.colour, colour, text)
     }
 
     fn row(&mut self, name: &str, text: &str) -> io::Result<()> {

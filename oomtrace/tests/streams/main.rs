@@ -32,3 +32,4 @@ mod stops;
 mod support;
 mod unseen;
 mod verdicts;
+mod why;

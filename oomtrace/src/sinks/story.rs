@@ -1,0 +1,188 @@
+//! One death told in full, for a person on a terminal.
+
+use std::io::{self, Write};
+
+use super::{
+    lines::{chain, container_line, oom_line, path_line, sender_line, unit_line, victim_line},
+    style::{BOLD, DIM, RED, paint, wrap},
+};
+use crate::{
+    event::text::printable,
+    provenance::record::Death,
+    why::{Moment, Story},
+};
+
+/// How it is to look.
+#[derive(Clone, Copy, Debug)]
+pub struct Look {
+    pub colour: bool,
+    /// Characters a line.
+    pub width: usize,
+}
+
+/// Narrower than this, lines are broken by the terminal.
+const LEAST_WIDTH: usize = 40;
+
+/// Writes a story.
+pub fn write(to: &mut dyn Write, story: &Story<'_>, look: Look) -> io::Result<()> {
+    let mut page = Page { to, look };
+    page.head(story.death)?;
+    page.who(story.death)?;
+    page.title("what happened")?;
+    for moment in &story.timeline {
+        page.moment(moment)?;
+    }
+    page.title("how that is known")?;
+    for evidence in &story.death.evidence {
+        page.item(&evidence.text, &evidence.source)?;
+    }
+    if let Some(stack) = &story.death.kernel_stack {
+        page.item(&path_line(stack), "call path")?;
+    }
+    if !story.not.is_empty() {
+        page.title("what it was not")?;
+        for not in &story.not {
+            page.item(&not.text, not.source)?;
+        }
+    }
+    if let Some(earlier) = &story.earlier {
+        page.title("before")?;
+        page.item(&earlier.text, "")?;
+    }
+    if !story.death.advice.is_empty() {
+        page.title("what to do")?;
+        for advice in &story.death.advice {
+            page.item(&advice.text, "")?;
+        }
+    }
+    Ok(())
+}
+
+struct Page<'a> {
+    to: &'a mut dyn Write,
+    look: Look,
+}
+
+impl Page<'_> {
+    fn paint(&self, colour: &str, text: &str) -> String {
+        paint(self.look.colour, colour, text)
+    }
+
+    fn head(&mut self, death: &Death) -> io::Result<()> {
+        for line in wrap(&printable(&death.summary), self.width(0)) {
+            let line = self.paint(BOLD, &line);
+            writeln!(self.to, "{line}")?;
+        }
+        let cause = self.paint(RED, death.cause.name());
+        let more = printable(&format!(
+            "{} on {}, death {}{}",
+            death.time,
+            death.node,
+            death.id,
+            if death.is_final {
+                ""
+            } else {
+                ", more may be known of it later"
+            }
+        ));
+        let more = self.paint(DIM, &more);
+        writeln!(self.to, "{cause}  {more}")
+    }
+
+    fn who(&mut self, death: &Death) -> io::Result<()> {
+        writeln!(self.to)?;
+        self.row("victim", &victim_line(death))?;
+        if let Some(container) = &death.container {
+            self.row("container", &container_line(container))?;
+        }
+        if let Some(unit) = &death.unit {
+            self.row("unit", &unit_line(unit))?;
+        }
+        if let Some(sender) = &death.sender {
+            let name = if death.oom.is_some() {
+                "trigger"
+            } else {
+                "sender"
+            };
+            self.row(name, &sender_line(sender))?;
+            if !sender.ancestry.is_empty() {
+                self.row("run by", &chain(sender))?;
+            }
+        }
+        match &death.oom {
+            Some(oom) => self.row("limit", &oom_line(oom)),
+            None => Ok(()),
+        }
+    }
+
+    fn title(&mut self, title: &str) -> io::Result<()> {
+        let title = self.paint(BOLD, title);
+        writeln!(self.to, "\n{title}")
+    }
+
+    fn row(&mut self, name: &str, text: &str) -> io::Result<()> {
+        let name = self.paint(DIM, &format!("{name:>9}"));
+        self.hang(&format!("{name}  "), 11, text)
+    }
+
+    fn moment(&mut self, moment: &Moment) -> io::Result<()> {
+        let clock = moment.time.get(11..23).unwrap_or(&moment.time);
+        let clock = self.paint(DIM, clock);
+        let offset = offset(moment.offset_ms);
+        self.hang(&format!("  {clock}  {offset:>9}  "), 27, &moment.text)
+    }
+
+    fn item(&mut self, text: &str, source: &str) -> io::Result<()> {
+        let text = if source.is_empty() {
+            text.to_owned()
+        } else {
+            format!("{text} [{source}]")
+        };
+        self.hang("  - ", 4, &text)
+    }
+
+    /// A text beside what stands at its left, which takes so many characters.
+    fn hang(&mut self, left: &str, taken: usize, text: &str) -> io::Result<()> {
+        let lines = wrap(&printable(text), self.width(taken));
+        for (number, line) in lines.iter().enumerate() {
+            if number == 0 {
+                writeln!(self.to, "{left}{line}")?;
+            } else {
+                writeln!(self.to, "{:taken$}{line}", "")?;
+            }
+        }
+        Ok(())
+    }
+
+    fn width(&self, taken: usize) -> usize {
+        self.look.width.max(LEAST_WIDTH).saturating_sub(taken)
+    }
+}
+
+/// A stretch of time before or after, short.
+fn offset(ms: i64) -> String {
+    let sign = if ms < 0 { '-' } else { '+' };
+    let size = ms.unsigned_abs();
+    match size {
+        0 => "0".to_owned(),
+        1..1_000 => format!("{sign}{size} ms"),
+        1_000..120_000 => format!("{sign}{:.1} s", size as f64 / 1e3),
+        120_000..7_200_000 => format!("{sign}{} min", size / 60_000),
+        7_200_000..172_800_000 => format!("{sign}{} h", size / 3_600_000),
+        _ => format!("{sign}{} days", size / 86_400_000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::offset;
+
+    #[test]
+    fn offsets_are_short() {
+        let said = [0, 12, -10_002, -86_400_123, 600_000, -400_000_000].map(offset);
+        assert_eq!(
+            said,
+            ["0", "+12 ms", "-10.0 s", "-24 h", "+10 min", "-4 days"]
+        );
+    }
+}

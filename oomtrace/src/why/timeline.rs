@@ -1,0 +1,231 @@
+//! What happened when, from the start of the victim to what came after its death.
+
+use serde::Serialize;
+use time::{Duration, OffsetDateTime, format_description::well_known::Rfc3339};
+
+use super::Around;
+use crate::provenance::{
+    human_duration,
+    record::{Cause, Death, Stop},
+};
+
+/// Of those that died with it, so many are named.
+const NAMED: usize = 5;
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Moment {
+    /// On the wall clock, RFC 3339, UTC.
+    pub time: String,
+    /// From the SIGKILL (from the end, if there was none); below zero: before it.
+    pub offset_ms: i64,
+    /// What it was, for programs: `started`, `led_to_it`, `stop_request`, `sigkill`, `ended`,
+    /// `with_it`, `next_start`.
+    pub what: &'static str,
+    pub text: String,
+}
+
+/// See the module.
+#[must_use]
+pub(super) fn of(death: &Death, around: &Around<'_>) -> Vec<Moment> {
+    let mut moments: Vec<Moment> = [start(death), stop_request(death), kill(death), end(death)]
+        .into_iter()
+        .flatten()
+        .chain(around.cause.map(|cause| Moment {
+            time: cause.time.clone(),
+            offset_ms: since(death, cause),
+            what: "led_to_it",
+            text: format!("led to it: {}", cause.summary),
+        }))
+        .chain(with_it(death, around.with_it))
+        .chain(around.next.and_then(|next| next_start(death, next)))
+        .collect();
+    moments.sort_by_key(|moment| moment.offset_ms);
+    moments
+}
+
+/// From a death to another, on the clock that both tell: that since boot where it is the same boot.
+fn since(death: &Death, other: &Death) -> i64 {
+    if death.boot_id == other.boot_id {
+        let ms = |ns: u64| i64::try_from(ns / 1_000_000).unwrap_or(i64::MAX);
+        return ms(other.boottime_ns) - ms(death.boottime_ns);
+    }
+    match (moment(&death.time), moment(&other.time)) {
+        (Some(from), Some(to)) => whole_ms(to - from),
+        _ => 0,
+    }
+}
+
+/// A time of a record's.
+pub(super) fn moment(text: &str) -> Option<OffsetDateTime> {
+    OffsetDateTime::parse(text, &Rfc3339).ok()
+}
+
+fn whole_ms(duration: Duration) -> i64 {
+    i64::try_from(duration.whole_milliseconds()).unwrap_or(i64::MAX)
+}
+
+/// The time so long after another.
+fn later(time: &str, by: Duration) -> String {
+    moment(time)
+        .and_then(|time| time.checked_add(by))
+        .and_then(|time| time.format(&Rfc3339).ok())
+        .unwrap_or_else(|| time.to_owned())
+}
+
+fn start(death: &Death) -> Option<Moment> {
+    let victim = &death.victim;
+    let age_ms = victim.age_ms?;
+    Some(Moment {
+        time: victim.started_at.clone()?,
+        offset_ms: i64::try_from(age_ms).ok()?.checked_neg()?,
+        what: "started",
+        text: format!("{} started", victim.label()),
+    })
+}
+
+fn stop_request(death: &Death) -> Option<Moment> {
+    let stop = death.stop.as_ref()?;
+    Some(Moment {
+        time: stop.sent_at.clone(),
+        offset_ms: i64::try_from(stop.grace_ms).ok()?.checked_neg()?,
+        what: "stop_request",
+        text: format!(
+            "{}{} from {}{}: {}",
+            stop.signal,
+            match stop.count {
+                0 | 1 => String::new(),
+                count => format!(" ({count} times)"),
+            },
+            stop.sender.label(),
+            stop.configured_grace_ms
+                .map_or_else(String::new, |grace_ms| format!(
+                    ", with {} configured",
+                    human_duration(grace_ms.saturating_mul(1_000_000))
+                )),
+            reason(stop),
+        ),
+    })
+}
+
+/// Why it did not stop.
+fn reason(stop: &Stop) -> &'static str {
+    match &*stop.reason {
+        "ignored" => "it ignored that",
+        "frozen" => "it was frozen and could not answer",
+        "stopped" => "it was stopped and could not answer",
+        "uninterruptible" => "it waited where no signal reaches it",
+        "blocked" => "it blocks that signal",
+        "not_taken" => "it did not take it",
+        "ending" => "it was ending",
+        _ => "it took that, and went on",
+    }
+}
+
+fn kill(death: &Death) -> Option<Moment> {
+    if death.cause == Cause::ExitCode {
+        return None;
+    }
+    let sender = death.sender.as_ref()?;
+    let actor = &death.actor;
+    let text = if death.oom.is_some() {
+        format!(
+            "SIGKILL by the OOM killer, when {} asked for memory",
+            sender.label()
+        )
+    } else {
+        let whose = actor
+            .name
+            .as_deref()
+            .filter(|_| actor.pid != Some(sender.pid))
+            .map_or_else(String::new, |name| format!(", for {name}"));
+        let grace = death.stop.as_ref().map_or_else(String::new, |stop| {
+            let grace = human_duration(stop.grace_ms.saturating_mul(1_000_000));
+            format!(", {grace} after {}", stop.signal)
+        });
+        format!("SIGKILL from {}{whose}{grace}", sender.label())
+    };
+    Some(Moment {
+        time: death.time.clone(),
+        offset_ms: 0,
+        what: "sigkill",
+        text,
+    })
+}
+
+fn end(death: &Death) -> Option<Moment> {
+    let outcome = death.outcome.as_ref()?;
+    let latency_us = outcome.latency_us.unwrap_or_default();
+    let how = match outcome.signal {
+        Some(_) => format!("ended (exit code {})", outcome.exit_code),
+        None => format!("ended by itself, with status {}", outcome.exit_code),
+    };
+    let took = outcome.latency_us.map_or_else(String::new, |us| {
+        format!(
+            ", {} after the SIGKILL",
+            human_duration(us.saturating_mul(1_000))
+        )
+    });
+    let latency_us = i64::try_from(latency_us).unwrap_or(i64::MAX);
+    Some(Moment {
+        time: later(&death.time, Duration::microseconds(latency_us)),
+        offset_ms: latency_us / 1_000,
+        what: "ended",
+        text: format!("{} {how}{took}", death.victim.label()),
+    })
+}
+
+/// What died with it, by cause.
+fn with_it(death: &Death, others: &[Death]) -> Vec<Moment> {
+    let mut causes: Vec<Cause> = Vec::new();
+    for other in others {
+        if !causes.contains(&other.cause) {
+            causes.push(other.cause);
+        }
+    }
+    let told = causes.into_iter().filter_map(|cause| {
+        let of_cause: Vec<&Death> = others.iter().filter(|other| other.cause == cause).collect();
+        let first = of_cause.iter().min_by_key(|other| other.boottime_ns)?;
+        let text = if of_cause.len() == 1 {
+            first.summary.clone()
+        } else {
+            let mut names: Vec<String> = of_cause
+                .iter()
+                .take(NAMED)
+                .map(|other| other.victim.label())
+                .collect();
+            if of_cause.len() > NAMED {
+                names.push(format!("{} more", of_cause.len() - NAMED));
+            }
+            format!(
+                "{} died with it ({}): {}",
+                of_cause.len(),
+                cause.name(),
+                names.join(", ")
+            )
+        };
+        Some(Moment {
+            time: first.time.clone(),
+            offset_ms: since(death, first),
+            what: "with_it",
+            text,
+        })
+    });
+    told.collect()
+}
+
+/// When it ran again, as its next death tells.
+fn next_start(death: &Death, next: &Death) -> Option<Moment> {
+    let victim = &next.victim;
+    let age_ms = i64::try_from(victim.age_ms?).ok()?;
+    Some(Moment {
+        time: victim.started_at.clone()?,
+        offset_ms: since(death, next).checked_sub(age_ms)?,
+        what: "next_start",
+        text: format!(
+            "it ran again, as {} (which died of {})",
+            victim.label(),
+            next.cause.name()
+        ),
+    })
+}

@@ -1,0 +1,196 @@
+//! Each recorded death told: what happened when, and what is said that it was not.
+
+use std::collections::HashMap;
+
+use oomtrace::{
+    provenance::record::{Cause, Death},
+    sinks::story::{self, Look},
+    why::{Around, Story, tell},
+};
+
+use crate::support::{
+    make::{
+        BY_SIGKILL, CGROUP_OOM, S, SIGTERM, exit, kernels, kill, process, sigkill, stop, stream,
+    },
+    recordings, run,
+};
+
+/// The last revision of each death of a recording.
+fn deaths(of: &recordings::Recording) -> Vec<Death> {
+    let ran = run(of.events.iter().cloned());
+    let mut last: HashMap<String, Death> = HashMap::new();
+    for death in ran.deaths() {
+        last.insert(death.id.clone(), death.clone());
+    }
+    let mut deaths: Vec<Death> = last.into_values().collect();
+    deaths.sort_by_key(|death| (death.boottime_ns, death.victim.pid));
+    deaths
+}
+
+fn codes(story: &Story<'_>) -> Vec<&'static str> {
+    story.not.iter().map(|not| not.code).collect()
+}
+
+fn page(story: &Story<'_>) -> String {
+    let look = Look {
+        colour: false,
+        width: 100,
+    };
+    let mut to = Vec::new();
+    story::write(&mut to, story, look).unwrap();
+    String::from_utf8(to).unwrap()
+}
+
+const OOM: [Cause; 3] = [Cause::CgroupOom, Cause::GlobalOom, Cause::NumaOom];
+
+#[test]
+fn nothing_is_ruled_out_that_it_was() {
+    for recording in recordings::ALL.iter() {
+        let all = deaths(recording);
+        for (at, death) in all.iter().enumerate() {
+            let before: Vec<Death> = all.get(..at).unwrap().iter().rev().cloned().collect();
+            let around = Around {
+                before: &before,
+                ..Around::default()
+            };
+            let story = tell(death, &around);
+            let codes = codes(&story);
+            let name = format!("{}: {}", recording.name, death.summary);
+            let says = |code: &str| codes.contains(&code);
+            assert!(!(says("not_oom") && OOM.contains(&death.cause)), "{name}");
+            assert!(!says("not_sent") || OOM.contains(&death.cause), "{name}");
+            assert_eq!(says("not_killed"), death.cause == Cause::ExitCode, "{name}");
+            let is_signal = death
+                .outcome
+                .is_some_and(|outcome| outcome.signal.is_some());
+            assert!(!says("not_own_status") || is_signal, "{name}");
+            assert!(
+                !(says("not_stop_timeout") && death.stop.is_some()),
+                "{name}"
+            );
+            assert!(codes.is_empty() || death.cause != Cause::Unknown, "{name}");
+            // The limit that was hit is not said to be another.
+            let hit = death
+                .oom
+                .as_ref()
+                .and_then(|oom| oom.limit_cgroup.as_deref());
+            let not = story.not.iter().find(|not| not.code == "not_that_limit");
+            if let (Some(hit), Some(not)) = (hit, not) {
+                assert!(
+                    !not.text.contains(&format!("{hit}:")),
+                    "{name}: {}",
+                    not.text
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn what_happened_stands_in_its_order() {
+    for recording in recordings::ALL.iter() {
+        for death in deaths(recording) {
+            let story = tell(&death, &Around::default());
+            let name = format!("{}: {}", recording.name, death.summary);
+            assert!(!story.timeline.is_empty(), "{name}");
+            assert!(
+                story.timeline.is_sorted_by_key(|moment| moment.offset_ms),
+                "{name}"
+            );
+            let whats: Vec<&str> = story.timeline.iter().map(|moment| moment.what).collect();
+            assert_eq!(
+                whats.contains(&"stop_request"),
+                death.stop.is_some(),
+                "{name}"
+            );
+            assert_eq!(whats.contains(&"ended"), death.outcome.is_some(), "{name}");
+            for width in [40, 100] {
+                let look = Look {
+                    colour: false,
+                    width,
+                };
+                let mut to = Vec::new();
+                story::write(&mut to, &story, look).unwrap();
+                let text = String::from_utf8(to).unwrap();
+                assert!(!text.contains('\x1b'), "{name}");
+                assert!(
+                    text.lines().all(|line| line == line.trim_end()),
+                    "{name}: {text}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_stop_timeout_is_told_from_the_request_on() {
+    let (runc, victim) = (process(900, "runc"), process(1000, "nginx"));
+    let mut killed = kill(&runc, &victim);
+    killed.stops = vec![stop(SIGTERM, &runc, 10 * S)];
+    let death = run(stream([sigkill(&killed), exit(&victim, BY_SIGKILL)])).the_death();
+    let story = tell(&death, &Around::default());
+    let whats: Vec<&str> = story.timeline.iter().map(|moment| moment.what).collect();
+    assert_eq!(whats, ["started", "stop_request", "sigkill", "ended"]);
+    assert_eq!(story.timeline[1].offset_ms, -10_000);
+    assert!(codes(&story).contains(&"not_at_once"), "{:?}", story.not);
+    let page = page(&story);
+    for words in [
+        "what happened",
+        "-10.0 s  SIGTERM from runc[900]",
+        "what it was not",
+    ] {
+        assert!(page.contains(words), "{page}");
+    }
+}
+
+/// Deaths of one workload, each so many seconds after the one before, the latest first.
+fn again(every: &[u64], usage: &[u64]) -> Vec<Death> {
+    let hog = process(1000, "hog");
+    let first = run(stream([
+        sigkill(&kernels(CGROUP_OOM, &hog, &hog)),
+        exit(&hog, BY_SIGKILL),
+    ]))
+    .the_death();
+    let mut seconds = 0;
+    let mut all: Vec<Death> = Vec::new();
+    for (number, after) in [0].iter().chain(every).enumerate() {
+        seconds += after;
+        let mut death = first.clone();
+        death.id = format!("{number}");
+        let at = 1_795_258_301 + seconds;
+        death.time = time::OffsetDateTime::from_unix_timestamp(i64::try_from(at).unwrap())
+            .unwrap()
+            .format(&time::format_description::well_known::Rfc3339)
+            .unwrap();
+        death.oom.as_mut().unwrap().usage_bytes = usage.get(number).copied();
+        all.insert(0, death);
+    }
+    all
+}
+
+#[test]
+fn deaths_that_are_alike_are_said_to_be() {
+    const GIB: u64 = 1 << 30;
+    let all = again(&[36_000; 6], &[2 * GIB; 7]);
+    let around = Around {
+        before: &all[1..],
+        ..Around::default()
+    };
+    let earlier = tell(&all[0], &around).earlier.unwrap();
+    assert_eq!(
+        earlier.text,
+        "the 7th death of it in 3 days, all by this cause, every 10 h, always at 2.0 GiB"
+    );
+    assert_eq!((earlier.count, earlier.same_cause), (6, 6));
+
+    // Neither regular nor at one level.
+    let all = again(&[36_000, 60, 90_000], &[GIB, 2 * GIB, GIB, GIB]);
+    let around = Around {
+        before: &all[1..],
+        ..Around::default()
+    };
+    let earlier = tell(&all[0], &around).earlier.unwrap();
+    assert_eq!((earlier.every_s, earlier.level_bytes), (None, None));
+    assert_eq!(tell(&all[3], &Around::default()).earlier, None);
+}
+
