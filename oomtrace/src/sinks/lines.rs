@@ -46,6 +46,33 @@ pub(super) fn victim_line(death: &Death) -> String {
     line
 }
 
+/// Who died, where, and by whom, each with its name.
+pub(super) fn who(death: &Death) -> Vec<(&'static str, String)> {
+    let container = death.container.as_ref();
+    let unit = death.unit.as_ref();
+    let mut rows = vec![("victim", victim_line(death))];
+    rows.extend(container.map(|container| ("container", container_line(container))));
+    rows.extend(unit.map(|unit| ("unit", unit_line(unit))));
+    if let Some(sender) = &death.sender {
+        rows.push((sender_name(death), sender_line(sender)));
+        if !sender.ancestry.is_empty() {
+            rows.push(("run by", chain(sender)));
+        }
+    }
+    rows.extend(death.oom.as_ref().map(|oom| ("limit", oom_line(oom))));
+    rows
+}
+
+/// What the sender is called: in an OOM it is the task that asked for memory, and has sent
+/// nothing.
+pub(super) fn sender_name(death: &Death) -> &'static str {
+    if death.oom.is_some() {
+        "trigger"
+    } else {
+        "sender"
+    }
+}
+
 pub(super) fn container_line(container: &Container) -> String {
     let id = short_id(&container.id);
     let mut line = match &container.name {

@@ -1,5 +1,7 @@
-//! What writes records: for people ([`pretty`]), for programs ([`json`]).
+//! What writes records: for people ([`pretty`], and one death in full: [`story`], [`html`]), for
+//! programs ([`json`]).
 
+pub mod html;
 pub mod json;
 mod lines;
 pub mod pretty;

@@ -7,7 +7,7 @@ use super::{
     Sink,
     lines::{
         chain, container_line, oom_line, outcome_line, path_line, says_line, sender_line,
-        stop_line, unit_line, victim_line,
+        sender_name, stop_line, unit_line, victim_line,
     },
     revisions::{News, Revisions, Seen},
     style::{BOLD, DIM, RED, YELLOW, paint},
@@ -156,13 +156,7 @@ impl<W: Write> Pretty<W> {
             self.row("unit", &unit_line(unit))?;
         }
         if let Some(sender) = &death.sender {
-            // In an OOM it is the task that asked for memory, and has sent nothing.
-            let name = if death.oom.is_some() {
-                "trigger"
-            } else {
-                "sender"
-            };
-            self.row(name, &sender_line(sender))?;
+            self.row(sender_name(death), &sender_line(sender))?;
             if !sender.ancestry.is_empty() {
                 self.row("run by", &chain(sender))?;
             }

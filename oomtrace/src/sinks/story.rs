@@ -3,13 +3,13 @@
 use std::io::{self, Write};
 
 use super::{
-    lines::{chain, container_line, oom_line, path_line, sender_line, unit_line, victim_line},
+    lines::{path_line, who},
     style::{BOLD, DIM, RED, paint, wrap},
 };
 use crate::{
     event::text::printable,
     provenance::record::Death,
-    why::{Moment, Story},
+    why::{Moment, Story, offset},
 };
 
 /// How it is to look.
@@ -27,7 +27,10 @@ const LEAST_WIDTH: usize = 40;
 pub fn write(to: &mut dyn Write, story: &Story<'_>, look: Look) -> io::Result<()> {
     let mut page = Page { to, look };
     page.head(story.death)?;
-    page.who(story.death)?;
+    writeln!(page.to)?;
+    for (name, text) in who(story.death) {
+        page.row(name, &text)?;
+    }
     page.title("what happened")?;
     for moment in &story.timeline {
         page.moment(moment)?;
@@ -89,32 +92,6 @@ impl Page<'_> {
         writeln!(self.to, "{cause}  {more}")
     }
 
-    fn who(&mut self, death: &Death) -> io::Result<()> {
-        writeln!(self.to)?;
-        self.row("victim", &victim_line(death))?;
-        if let Some(container) = &death.container {
-            self.row("container", &container_line(container))?;
-        }
-        if let Some(unit) = &death.unit {
-            self.row("unit", &unit_line(unit))?;
-        }
-        if let Some(sender) = &death.sender {
-            let name = if death.oom.is_some() {
-                "trigger"
-            } else {
-                "sender"
-            };
-            self.row(name, &sender_line(sender))?;
-            if !sender.ancestry.is_empty() {
-                self.row("run by", &chain(sender))?;
-            }
-        }
-        match &death.oom {
-            Some(oom) => self.row("limit", &oom_line(oom)),
-            None => Ok(()),
-        }
-    }
-
     fn title(&mut self, title: &str) -> io::Result<()> {
         let title = self.paint(BOLD, title);
         writeln!(self.to, "\n{title}")
@@ -156,33 +133,5 @@ impl Page<'_> {
 
     fn width(&self, taken: usize) -> usize {
         self.look.width.max(LEAST_WIDTH).saturating_sub(taken)
-    }
-}
-
-/// A stretch of time before or after, short.
-fn offset(ms: i64) -> String {
-    let sign = if ms < 0 { '-' } else { '+' };
-    let size = ms.unsigned_abs();
-    match size {
-        0 => "0".to_owned(),
-        1..1_000 => format!("{sign}{size} ms"),
-        1_000..120_000 => format!("{sign}{:.1} s", size as f64 / 1e3),
-        120_000..7_200_000 => format!("{sign}{} min", size / 60_000),
-        7_200_000..172_800_000 => format!("{sign}{} h", size / 3_600_000),
-        _ => format!("{sign}{} days", size / 86_400_000),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::offset;
-
-    #[test]
-    fn offsets_are_short() {
-        let said = [0, 12, -10_002, -86_400_123, 600_000, -400_000_000].map(offset);
-        assert_eq!(
-            said,
-            ["0", "+12 ms", "-10.0 s", "-24 h", "+10 min", "-4 days"]
-        );
     }
 }

@@ -7,7 +7,11 @@ mod timeline;
 
 use serde::Serialize;
 
-pub use self::{earlier::Earlier, ruled_out::RuledOut, timeline::Moment};
+pub use self::{
+    earlier::Earlier,
+    ruled_out::RuledOut,
+    timeline::{Moment, offset},
+};
 use crate::provenance::record::Death;
 
 /// Version of the layout of what is told as JSON.

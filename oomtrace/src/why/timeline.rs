@@ -229,3 +229,32 @@ fn next_start(death: &Death, next: &Death) -> Option<Moment> {
         ),
     })
 }
+
+/// A stretch of time before or after, short.
+#[must_use]
+pub fn offset(ms: i64) -> String {
+    let sign = if ms < 0 { '-' } else { '+' };
+    let size = ms.unsigned_abs();
+    match size {
+        0 => "0".to_owned(),
+        1..1_000 => format!("{sign}{size} ms"),
+        1_000..120_000 => format!("{sign}{:.1} s", size as f64 / 1e3),
+        120_000..7_200_000 => format!("{sign}{} min", size / 60_000),
+        7_200_000..172_800_000 => format!("{sign}{} h", size / 3_600_000),
+        _ => format!("{sign}{} days", size / 86_400_000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::offset;
+
+    #[test]
+    fn offsets_are_short() {
+        let said = [0, 12, -10_002, -86_400_123, 600_000, -400_000_000].map(offset);
+        assert_eq!(
+            said,
+            ["0", "+12 ms", "-10.0 s", "-24 h", "+10 min", "-4 days"]
+        );
+    }
+}

@@ -4,7 +4,10 @@ use std::collections::HashMap;
 
 use oomtrace::{
     provenance::record::{Cause, Death},
-    sinks::story::{self, Look},
+    sinks::{
+        html,
+        story::{self, Look},
+    },
     why::{Around, Story, tell},
 };
 
@@ -104,6 +107,9 @@ fn what_happened_stands_in_its_order() {
                 "{name}"
             );
             assert_eq!(whats.contains(&"ended"), death.outcome.is_some(), "{name}");
+            let mut html = Vec::new();
+            html::write(&mut html, &story).unwrap();
+            assert!(!html.contains(&0x1b), "{name}");
             for width in [40, 100] {
                 let look = Look {
                     colour: false,
@@ -193,4 +199,3 @@ fn deaths_that_are_alike_are_said_to_be() {
     assert_eq!((earlier.every_s, earlier.level_bytes), (None, None));
     assert_eq!(tell(&all[3], &Around::default()).earlier, None);
 }
-
