@@ -31,9 +31,14 @@ fn oom(scene: &Scene) -> Result<()> {
     let container = Container::run(
         scene,
         LIMITED,
-        &["sh", "-c", "sleep 2; exec tail /dev/zero"],
+        &[
+            "sh",
+            "-c",
+            "until [ -e /go ]; do sleep 0.1; done; exec tail /dev/zero",
+        ],
     )?;
     let init = container.init()?;
+    docker(scene, &["exec", &container.name, "sh", "-c", "> /go"])?;
     wait(scene, &container)?;
     let expected = Expected::init("tail", init, OOM)
         .with("/oom/levels/0/of", "container")
