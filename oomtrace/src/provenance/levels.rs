@@ -10,6 +10,13 @@ use crate::{event::MemcgLevel, identity::target::is_within};
 /// What a cgroup is, and its name.
 pub(super) type Owner = (&'static str, Option<String>);
 
+/// Whether a cgroup is the one that a container is confined by. Below a scope of systemd's, crun
+/// puts its processes and their limits into a cgroup `container`.
+fn is_own(path: &str, container: &str) -> bool {
+    path.strip_prefix(container)
+        .is_some_and(|rest| rest.is_empty() || rest == "/container")
+}
+
 /// The owner of the cgroup at `path`, which stands on the way from a process's own to the
 /// root.
 #[must_use]
@@ -26,7 +33,7 @@ pub(super) fn owner(path: &str, at: &Located<'_>) -> Owner {
                 Some(naming::short(&container.id).to_owned())
             }
         };
-        if path == container.cgroup {
+        if is_own(path, &container.cgroup) {
             return (
                 if index == 0 {
                     "container"

@@ -27,8 +27,8 @@ use crate::event::container::{ContainerFacts, ContainerKind, ContainerState};
 
 /// Most of an answer that is read, bytes: an inspected container has some 10 KiB.
 const ANSWER_BYTES: u64 = 4 * 1024 * 1024;
-/// A connection lives for so long at the most; who asks gives up long before.
-const CONNECTION: Duration = Duration::from_secs(2);
+/// A connection lives for so long at the most; who asks gives up before.
+const CONNECTION: Duration = Duration::from_secs(5);
 /// `docker stop` waits for so long where nothing else was said (daemon/container's
 /// `defaultStopTimeout`).
 const DEFAULT_STOP_SECONDS: i64 = 10;

@@ -23,8 +23,9 @@ use crate::{event::container::Ask, identity::place::Place};
 /// A runtime has so long for an answer. One that was late gets twice and three times that: a
 /// machine may be busy.
 const LIMIT: Duration = Duration::from_millis(300);
-/// The same, where nothing waits for it: a busy machine may end many containers at once.
-const BUSY_LIMIT: Duration = Duration::from_millis(2500);
+/// The same, where nothing waits for it: a busy machine may end many containers at once, and
+/// Podman's service is started by the question.
+const BUSY_LIMIT: Duration = Duration::from_secs(4);
 /// After so many failures in a row it is left in peace.
 const FAILURES: u32 = 3;
 /// For so long.

@@ -9,7 +9,8 @@ use oomtrace::{
 };
 
 use super::{
-    POD, asks, change, docker, emptied, facts, init, made, oom, pod, run, runc, says, web, worker,
+    ID, POD, asks, change, docker, emptied, facts, init, made, oom, pod, run, runc, says, web,
+    worker,
 };
 use crate::support::{
     assert_code, assert_no_code,
@@ -191,6 +192,35 @@ fn the_pods_limit_is_told_from_its_containers() {
             && death
                 .summary
                 .contains("of the whole pod shop/web-1 was hit"),
+        "{}",
+        death.summary
+    );
+}
+
+/// crun's limit is on a cgroup below the scope that systemd made for the container.
+#[test]
+fn the_limit_that_crun_sets_is_the_containers() {
+    let scope = format!("/machine.slice/libpod-{ID}.scope");
+    let own = format!("{scope}/container");
+    let mut victim = init(&own);
+    let full = MemcgLevel {
+        usage_pages: Some(16_384),
+        max_pages: Some(16_384),
+        oom_events: Some(1),
+        ..level(1, &own)
+    };
+    victim.memcg = vec![full, level(2, &scope), level(3, "/")];
+    let ran = run([
+        made(&scope),
+        facts(&web()),
+        sigkill(&oom(&victim)),
+        exit(&victim, BY_SIGKILL),
+    ]);
+    let death = ran.deaths()[0];
+    let oom = death.oom.as_ref().unwrap();
+    assert_eq!(oom.limit_of, Some("container"));
+    assert!(
+        death.summary.contains("the container's memory limit of"),
         "{}",
         death.summary
     );
