@@ -2,6 +2,7 @@
 
 use super::{
     actor::Party,
+    advice::{self, About},
     case::{Case, Kill, Link, Status, Unseen},
     claims,
     clock::Clock,
@@ -121,12 +122,17 @@ impl Subject<'_> {
                 .as_deref()
                 .map(|exit| outcome(exit, Some(kill.boottime_ns), survived)),
             kernel_stack: kill.stack.as_ref().map(|stack| stack.to_vec()),
-            advice: words::advice(
-                &verdict,
-                &at,
-                &kill.victim,
-                &kill.sender,
-                page_bytes,
+            advice: advice::of(
+                &About {
+                    verdict: &verdict,
+                    at: &at,
+                    victim: &kill.victim,
+                    sender: &kill.sender,
+                    argv: case.argv(),
+                    survived,
+                    page_bytes,
+                    node_pages: killer.hook.as_ref().and_then(|hook| hook.total_pages),
+                },
                 self.rules,
             ),
             evidence,
@@ -182,12 +188,17 @@ impl Subject<'_> {
         };
         let evidence = std::mem::take(&mut verdict.evidence);
         let mut summary = words::summary(&verdict, &at, &exit.victim, &exit.victim, page_bytes);
-        let mut advice = words::advice(
-            &verdict,
-            &at,
-            &exit.victim,
-            &exit.victim,
-            page_bytes,
+        let mut advice = advice::of(
+            &About {
+                verdict: &verdict,
+                at: &at,
+                victim: &exit.victim,
+                sender: &exit.victim,
+                argv: case.argv(),
+                survived,
+                page_bytes,
+                node_pages: None,
+            },
             self.rules,
         );
         if let Some(child) = child {
@@ -196,11 +207,10 @@ impl Subject<'_> {
                 "{who} was not killed: it passed on the 137 of {}",
                 child.story()
             );
-            advice = words::advice_by(
-                "exit_code_passed_on",
-                |name| (name == "child").then(|| child.story()),
-                self.rules,
-            );
+            let story = |name: &str| (name == "child").then(|| child.story());
+            advice = advice::row("exit_code_passed_on", story, self.rules)
+                .into_iter()
+                .collect();
         }
         readable(Death {
             cause,

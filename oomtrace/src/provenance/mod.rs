@@ -3,6 +3,7 @@
 //! same deaths again.
 
 mod actor;
+mod advice;
 mod build;
 mod case;
 mod claims;
@@ -10,6 +11,7 @@ mod clock;
 mod containers;
 mod engine;
 mod findings;
+mod heap;
 mod judge;
 mod late;
 mod levels;

@@ -5,9 +5,8 @@ use super::{
     judge::Verdict,
     levels,
     naming::Located,
-    record::{self, ActorKind, Advice, Cause, Evidence, Mechanism},
-    rules::Rules,
-    signal_names, stop,
+    record::{self, ActorKind, Cause, Evidence, Mechanism},
+    signal_names,
 };
 use crate::event::{Process, container::ContainerFacts};
 
@@ -226,10 +225,6 @@ fn cgroup_oom(
     format!("{who} was chosen by the OOM killer: {size} was hit")
 }
 
-fn was_ignored(verdict: &Verdict<'_>) -> bool {
-    verdict.stop.is_some_and(|stop| stop.was_ignored())
-}
-
 /// What became of the container, for a process in it that was not its init.
 pub(super) fn survival(survived: Option<Survival>, summary: &mut String) {
     match survived {
@@ -260,108 +255,6 @@ pub(super) fn grace_shorter(grace_ns: u64, configured_ms: u64, facts: &Container
     format!("it had {waited} of the {configured} that are configured: what does that is {does}")
 }
 
-/// What to do, from the table of advice.
-#[must_use]
-pub(super) fn advice(
-    verdict: &Verdict<'_>,
-    at: &Located<'_>,
-    victim: &Process,
-    sender: &Process,
-    page_bytes: u64,
-    rules: &Rules,
-) -> Vec<Advice> {
-    let limit = verdict.oom.as_ref().and_then(|oom| oom.limit.as_ref());
-    let key = match verdict.cause {
-        Cause::CgroupOom if verdict.oom.as_ref().is_some_and(|oom| oom.limit_lowered) => {
-            "limit_lowered"
-        }
-        Cause::CgroupOom
-            if limit.is_some_and(|level| level.path.is_some() && level.max_pages.is_some()) =>
-        {
-            "cgroup_oom"
-        }
-        Cause::CgroupOom => "cgroup_oom_unnamed",
-        Cause::GlobalOom if verdict.oom.as_ref().is_some_and(|oom| oom.by_sysrq) => "sysrq_f",
-        Cause::SupervisorKill if verdict.stop.is_some() || verdict.is_early => {
-            "supervisor_kill_asked"
-        }
-        Cause::AppKill if verdict.actor.kind == ActorKind::SecurityAgent => "security_agent",
-        Cause::AppKill if !verdict.actor.is_related => "unknown_kill",
-        Cause::StopTimeout if was_ignored(verdict) && victim.is_namespace_init() => {
-            "stop_ignored_by_init"
-        }
-        Cause::StopTimeout if was_ignored(verdict) => "stop_ignored",
-        Cause::StopTimeout => match verdict.stop.map(|stop| stop.reason) {
-            Some(stop::Reason::Blocked) => "stop_blocked",
-            Some(stop::Reason::Frozen | stop::Reason::Stopped) => "stop_held",
-            Some(stop::Reason::Uninterruptible) => "stop_uninterruptible",
-            _ => "stop_slow",
-        },
-        Cause::CpuLimit if verdict.mechanism == Mechanism::RlimitRttime => "cpu_limit_rttime",
-        Cause::Kernel => match verdict.mechanism {
-            Mechanism::Seccomp => "kernel_seccomp",
-            Mechanism::Ptrace => "kernel_ptrace",
-            Mechanism::Sysrq => "kernel_sysrq",
-            _ => "kernel",
-        },
-        cause => cause.name(),
-    };
-    let size = |pages: Option<u64>| {
-        pages.map_or_else(
-            || "?".to_owned(),
-            |pages| bytes(pages.saturating_mul(page_bytes)),
-        )
-    };
-    let value = |name: &str| match name {
-        "victim" => victim.comm.clone(),
-        "actor" => Some(actor_label(verdict, sender)),
-        "limit" => Some(size(limit.and_then(|level| level.max_pages))),
-        "usage" => Some(size(limit.and_then(|level| level.usage_pages))),
-        "cgroup" => limit
-            .and_then(|level| level.path.as_deref())
-            .map(|path| levels::name(path, at)),
-        "signal" => verdict
-            .stop
-            .map(|stop| signal_names::name(stop.request.signal)),
-        "grace" => verdict.stop.map(|stop| duration_ns(stop.grace_ns)),
-        _ => None,
-    };
-    advice_by(key, value, rules)
-}
-
-/// The advice under a key, with values for what stands in braces.
-#[must_use]
-pub(super) fn advice_by(
-    key: &str,
-    value: impl Fn(&str) -> Option<String>,
-    rules: &Rules,
-) -> Vec<Advice> {
-    let Some(row) = rules.advice(key) else {
-        return Vec::new();
-    };
-    vec![Advice {
-        code: row.code.clone(),
-        text: fill(&row.text, value),
-    }]
-}
-
-/// A text with each `{name}` replaced; what is put in is not looked at again.
-fn fill(text: &str, value: impl Fn(&str) -> Option<String>) -> String {
-    let mut filled = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, from)) = rest.split_once('{') {
-        filled.push_str(before);
-        let Some((name, after)) = from.split_once('}') else {
-            rest = from;
-            break;
-        };
-        filled.push_str(&value(name).unwrap_or_else(|| "?".to_owned()));
-        rest = after;
-    }
-    filled.push_str(rest);
-    filled
-}
-
 /// Evidence about the sender that every killed process's record gets.
 pub(super) fn sender_evidence(
     verdict: &Verdict<'_>,
@@ -385,15 +278,6 @@ pub(super) fn sender_evidence(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_name_is_no_template() {
-        let value = |name: &str| (name == "victim").then(|| "{actor}".to_owned());
-        assert_eq!(
-            fill("look at {victim} of {actor}", value),
-            "look at {actor} of ?"
-        );
-    }
 
     #[test]
     fn figures_are_for_people() {

@@ -1,6 +1,7 @@
 //! Deaths in containers and units: names that come before or after, what became of the
 //! container, what its runtime says of it, whose deaths are told.
 
+mod advice;
 mod ends;
 mod names;
 mod roles;

@@ -172,7 +172,9 @@ fn oom(scene: &Scene) -> Result<()> {
     let container = Container::run(scene, &limited, &["tail", "/dev/zero"])?;
     podman(scene, &["wait", &container.name])?;
     let said = container.says_oom_killed()?;
-    let expected = Expected::init_of("tail", OOM).runtime_says(said, Some(137), said);
+    let expected = Expected::init_of("tail", OOM)
+        .with("/oom/limit_of", "container")
+        .runtime_says(said, Some(137), said);
     scene.deaths(&container.subject(), &[expected]);
     Ok(())
 }

@@ -1,0 +1,256 @@
+//! What to do about a death: which rows of the table of advice fit it, with their figures filled
+//! in.
+
+use super::{
+    build::Survival,
+    heap::{self, Fit, Size},
+    judge::Verdict,
+    levels,
+    naming::Located,
+    record::{ActorKind, Advice, Cause, Mechanism},
+    role::Role,
+    rules::Rules,
+    signal_names, stop, words,
+};
+use crate::event::Process;
+
+/// What advice is given about.
+pub(super) struct About<'a> {
+    pub(super) verdict: &'a Verdict<'a>,
+    pub(super) at: &'a Located<'a>,
+    pub(super) victim: &'a Process,
+    pub(super) sender: &'a Process,
+    /// The victim's arguments as it had them.
+    pub(super) argv: Option<&'a [String]>,
+    pub(super) survived: Option<Survival>,
+    pub(super) page_bytes: u64,
+    /// All memory of the node, where the OOM killer looked at that.
+    pub(super) node_pages: Option<u64>,
+}
+
+/// What to do, the most important first.
+#[must_use]
+pub(super) fn of(about: &About<'_>, rules: &Rules) -> Vec<Advice> {
+    let value = |name: &str| about.value(name);
+    let more = [
+        about.shell_form(),
+        about.heap(),
+        about.quality_of_service(),
+        about.left_behind(),
+    ];
+    let keys = [Some(about.main())].into_iter().chain(more).flatten();
+    keys.filter_map(|key| row(key, value, rules)).collect()
+}
+
+/// The advice under a key, with values for what stands in braces.
+#[must_use]
+pub(super) fn row(
+    key: &str,
+    value: impl Fn(&str) -> Option<String>,
+    rules: &Rules,
+) -> Option<Advice> {
+    let row = rules.advice(key)?;
+    Some(Advice {
+        code: row.code.clone(),
+        text: fill(&row.text, value),
+    })
+}
+
+/// Kubernetes gives `oom_score_adj` by a pod's class (pkg/kubelet/qos/policy.go).
+const GUARANTEED: i32 = -997;
+const BEST_EFFORT: i32 = 1000;
+const BURSTABLE: std::ops::RangeInclusive<i32> = 2..=999;
+
+impl About<'_> {
+    /// The row of the verdict itself.
+    fn main(&self) -> &'static str {
+        let verdict = self.verdict;
+        let oom = verdict.oom.as_ref();
+        let limit = oom.and_then(|oom| oom.limit.as_ref());
+        match verdict.cause {
+            Cause::CgroupOom if oom.is_some_and(|oom| oom.limit_lowered) => "limit_lowered",
+            Cause::CgroupOom
+                if limit.is_some_and(|level| level.path.is_some() && level.max_pages.is_some()) =>
+            {
+                "cgroup_oom"
+            }
+            Cause::CgroupOom => "cgroup_oom_unnamed",
+            Cause::GlobalOom if oom.is_some_and(|oom| oom.by_sysrq) => "sysrq_f",
+            Cause::SupervisorKill if verdict.stop.is_some() || verdict.is_early => {
+                "supervisor_kill_asked"
+            }
+            Cause::AppKill if verdict.actor.kind == ActorKind::SecurityAgent => "security_agent",
+            Cause::AppKill if !verdict.actor.is_related => "unknown_kill",
+            Cause::StopTimeout if self.was_ignored() && self.victim.is_namespace_init() => {
+                "stop_ignored_by_init"
+            }
+            Cause::StopTimeout if self.was_ignored() => "stop_ignored",
+            Cause::StopTimeout => match verdict.stop.map(|stop| stop.reason) {
+                Some(stop::Reason::Blocked) => "stop_blocked",
+                Some(stop::Reason::Frozen | stop::Reason::Stopped) => "stop_held",
+                Some(stop::Reason::Uninterruptible) => "stop_uninterruptible",
+                _ => "stop_slow",
+            },
+            Cause::CpuLimit if verdict.mechanism == Mechanism::RlimitRttime => "cpu_limit_rttime",
+            Cause::Kernel => match verdict.mechanism {
+                Mechanism::Seccomp => "kernel_seccomp",
+                Mechanism::Ptrace => "kernel_ptrace",
+                Mechanism::Sysrq => "kernel_sysrq",
+                _ => "kernel",
+            },
+            cause => cause.name(),
+        }
+    }
+
+    fn was_ignored(&self) -> bool {
+        self.verdict.stop.is_some_and(|stop| stop.was_ignored())
+    }
+
+    /// A shell that runs the program, as a Dockerfile's shell form has it, gets the signal and
+    /// hands it on to nobody.
+    fn shell_form(&self) -> Option<&'static str> {
+        const SHELLS: &[&str] = &["sh", "ash", "bash", "dash"];
+        let argv = self.argv?;
+        let shell = argv.first()?.rsplit('/').next()?;
+        let is_main =
+            matches!(self.at.role, Role::ContainerInit) || self.victim.is_namespace_init();
+        let runs_one = argv.get(1).is_some_and(|option| option == "-c");
+        let is_it = self.verdict.cause == Cause::StopTimeout
+            && is_main
+            && runs_one
+            && SHELLS.contains(&shell);
+        is_it.then_some("shell_form")
+    }
+
+    /// The limit that was hit, and what the victim's runtime was told about its heap.
+    fn setting(&self) -> Option<(heap::Setting, u64)> {
+        if self.verdict.cause != Cause::CgroupOom {
+            return None;
+        }
+        let limit = self.verdict.oom.as_ref()?.limit.as_ref()?;
+        let limit_bytes = limit.max_pages?.saturating_mul(self.page_bytes);
+        Some((heap::in_arguments(self.argv?)?, limit_bytes))
+    }
+
+    fn heap(&self) -> Option<&'static str> {
+        let (setting, limit_bytes) = self.setting()?;
+        match setting.size.fit(limit_bytes) {
+            Fit::Beyond => Some("heap_beyond_limit"),
+            Fit::Tight => Some("heap_tight"),
+            Fit::Fits => None,
+        }
+    }
+
+    /// When the node runs out, a pod's class decides who goes first.
+    fn quality_of_service(&self) -> Option<&'static str> {
+        let is_node = self.verdict.cause == Cause::GlobalOom
+            && self.verdict.oom.as_ref().is_some_and(|oom| !oom.by_sysrq);
+        self.at.place.pod.as_ref().filter(|_| is_node)?;
+        match self.victim.oom_score_adj? {
+            BEST_EFFORT => Some("qos_best_effort"),
+            GUARANTEED => Some("qos_guaranteed"),
+            adj if BURSTABLE.contains(&adj) => Some(match self.request_bytes() {
+                Some(_) => "qos_burstable",
+                None => "qos_burstable_unnamed",
+            }),
+            _ => None,
+        }
+    }
+
+    /// What a burstable container has asked for, by its `oom_score_adj`: 1000 less a thousandth
+    /// for each thousandth of the node.
+    fn request_bytes(&self) -> Option<u64> {
+        let adj = self
+            .victim
+            .oom_score_adj
+            .filter(|adj| BURSTABLE.contains(adj))?;
+        let part = u64::try_from(BEST_EFFORT - adj).ok()?;
+        Some(self.node_pages?.saturating_mul(self.page_bytes) / 1000 * part)
+    }
+
+    /// A container that goes on without one of its processes may be broken.
+    fn left_behind(&self) -> Option<&'static str> {
+        let is_child = self.at.role == Role::Child && self.verdict.cause == Cause::CgroupOom;
+        (is_child && self.survived == Some(Survival::GoesOn)).then_some("left_behind")
+    }
+
+    fn value(&self, name: &str) -> Option<String> {
+        let verdict = self.verdict;
+        let oom = verdict.oom.as_ref();
+        let limit = oom.and_then(|oom| oom.limit.as_ref());
+        let size = |pages: Option<u64>| {
+            pages.map_or_else(
+                || "?".to_owned(),
+                |pages| words::bytes(pages.saturating_mul(self.page_bytes)),
+            )
+        };
+        match name {
+            "victim" => self.victim.comm.clone(),
+            "actor" => Some(words::actor_label(verdict, self.sender)),
+            "whom" => Some(self.whom()),
+            "limit" => Some(size(limit.and_then(|level| level.max_pages))),
+            "usage" => Some(size(limit.and_then(|level| level.usage_pages))),
+            "cgroup" => limit
+                .and_then(|level| level.path.as_deref())
+                .map(|path| levels::name(path, self.at)),
+            "signal" => verdict
+                .stop
+                .map(|stop| signal_names::name(stop.request.signal)),
+            "grace" => verdict.stop.map(|stop| words::duration_ns(stop.grace_ns)),
+            "setting" => self.setting().map(|(setting, _)| setting.text),
+            "heap" => self.setting().map(|(setting, _)| match setting.size {
+                Size::Bytes(bytes) => words::bytes(bytes),
+                Size::Percent(percent) => format!("{percent:.0} % of the limit"),
+            }),
+            "heap_fits" => self
+                .setting()
+                .map(|(_, limit_bytes)| words::bytes(heap::that_fits(limit_bytes))),
+            "request" => self.request_bytes().map(words::bytes),
+            "adj" => self.victim.oom_score_adj.map(|adj| adj.to_string()),
+            _ => None,
+        }
+    }
+
+    /// Who acted, with what tells a person from another.
+    fn whom(&self) -> String {
+        let mut text = words::actor_label(self.verdict, self.sender);
+        if let Some(uid) = self.sender.login_uid {
+            text.push_str(&format!(", login uid {uid}"));
+        }
+        if let Some(tty) = &self.sender.tty {
+            text.push_str(&format!(", on {tty}"));
+        }
+        text
+    }
+}
+
+/// A text with each `{name}` replaced; what is put in is not looked at again.
+fn fill(text: &str, value: impl Fn(&str) -> Option<String>) -> String {
+    let mut filled = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, from)) = rest.split_once('{') {
+        filled.push_str(before);
+        let Some((name, after)) = from.split_once('}') else {
+            rest = from;
+            break;
+        };
+        filled.push_str(&value(name).unwrap_or_else(|| "?".to_owned()));
+        rest = after;
+    }
+    filled.push_str(rest);
+    filled
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_no_template() {
+        let value = |name: &str| (name == "victim").then(|| "{actor}".to_owned());
+        assert_eq!(
+            fill("look at {victim} of {actor}", value),
+            "look at {actor} of ?"
+        );
+    }
+}
