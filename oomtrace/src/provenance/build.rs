@@ -83,9 +83,9 @@ impl Subject<'_> {
         let limit = verdict.oom.as_ref().and_then(|oom| oom.limit.as_ref());
         if let Some(text) = levels::same_as_container(limit, &kill.victim.memcg, &at, page_bytes) {
             evidence.push(Evidence {
-                code: "pod_and_container_limit",
+                code: "pod_and_container_limit".into(),
                 text,
-                source: "memory cgroups",
+                source: "memory cgroups".into(),
             });
         }
         let mut summary = words::summary(&verdict, &at, &kill.victim, &kill.sender, page_bytes);
@@ -316,9 +316,9 @@ impl Subject<'_> {
             && is_shorter(stop.grace_ns, configured_ms)
         {
             evidence.push(Evidence {
-                code: "grace_shorter",
+                code: "grace_shorter".into(),
                 text: words::grace_shorter(stop.grace_ns, configured_ms, facts),
-                source: "container runtime",
+                source: "container runtime".into(),
             });
         }
         Some(configured_ms)
@@ -454,8 +454,8 @@ impl Subject<'_> {
             count: request.count,
             grace_ms: found.grace_ns / 1_000_000,
             configured_grace_ms,
-            result: stop::result_name(request.first_result),
-            reason: found.reason.name(),
+            result: stop::result_name(request.first_result).into(),
+            reason: found.reason.name().into(),
             same_actor: found.same_actor,
             sender: self.sender(&request.sender),
         }
@@ -471,15 +471,15 @@ impl Subject<'_> {
         let chosen = hook.and_then(|hook| hook.chosen_tgid);
         Some(Oom {
             constraint: found.constraint.map(|constraint| match constraint {
-                Constraint::None => "none",
-                Constraint::Cpuset => "cpuset",
-                Constraint::MemoryPolicy => "memory_policy",
-                Constraint::Memcg => "memcg",
+                Constraint::None => "none".into(),
+                Constraint::Cpuset => "cpuset".into(),
+                Constraint::MemoryPolicy => "memory_policy".into(),
+                Constraint::Memcg => "memcg".into(),
             }),
             limit_cgroup: limit.and_then(|level| level.path.clone()),
             limit_of: limit
                 .and_then(|level| level.path.as_deref())
-                .map(|path| levels::owner(path, at).0),
+                .map(|path| levels::owner(path, at).0.into()),
             limit_bytes: bytes(limit.and_then(|level| level.max_pages)),
             usage_bytes: bytes(limit.and_then(|level| level.usage_pages)),
             peak_bytes: bytes(limit.and_then(|level| level.peak_pages)),
@@ -489,9 +489,11 @@ impl Subject<'_> {
                 comm: kill.sender.comm.clone().unwrap_or_default(),
             }),
             role: match verdict.mechanism {
-                Mechanism::OomGroup => "group",
-                _ if chosen.is_some_and(|tgid| tgid != kill.victim.group.tgid) => "shared_mm",
-                _ => "chosen",
+                Mechanism::OomGroup => "group".into(),
+                _ if chosen.is_some_and(|tgid| tgid != kill.victim.group.tgid) => {
+                    "shared_mm".into()
+                }
+                _ => "chosen".into(),
             },
             limit_lowered: found.limit_lowered,
             gfp: hook
@@ -512,7 +514,7 @@ impl Subject<'_> {
                 })
                 .map(|(level, owner)| OomLevel {
                     cgroup: level.path.clone(),
-                    of: owner.as_ref().map(|(of, _)| *of),
+                    of: owner.as_ref().map(|(of, _)| (*of).into()),
                     name: owner.and_then(|(_, name)| name),
                     limit_bytes: bytes(level.max_pages),
                     usage_bytes: bytes(level.usage_pages),

@@ -170,7 +170,7 @@ impl Engine {
             time: self.clock.format(attached.boottime_ns),
             boottime_ns: attached.boottime_ns,
             hooks: record::Hooks {
-                signal: "raw_tracepoint",
+                signal: "raw_tracepoint".into(),
                 oom: attached.oom_hook,
                 symbols: attached.symbols,
             },
@@ -450,9 +450,9 @@ impl Engine {
             Some(false) => return Told::OutOfScope,
             None if !death.is_final => return Told::Open,
             None => death.evidence.push(record::Evidence {
-                code: "scope_unknown",
+                code: "scope_unknown".into(),
                 text: "nobody said what its container is called: it may be out of scope".to_owned(),
-                source: "container runtime",
+                source: "container runtime".into(),
             }),
         }
         if death.revision == 1 {

@@ -23,20 +23,20 @@ pub(super) fn case_evidence(case: &Case, killer: &Kill, evidence: &mut Vec<Evide
     }
     if case.more_kills > 0 {
         evidence.push(Evidence {
-            code: "more_sigkills",
+            code: "more_sigkills".into(),
             text: format!("{} more SIGKILLs were sent to it", case.more_kills),
-            source: "signal_generate",
+            source: "signal_generate".into(),
         });
     }
     if killer.event.victim.dumping_core == Some(true) {
         evidence.push(Evidence {
-            code: "dumping_core",
+            code: "dumping_core".into(),
             text: match case.exit.as_ref().map(|exit| Status::of(exit.victim.exit_code)) {
                 Some(Status::Signal(9)) => "the process was crashing already: this SIGKILL cut off its core dump, and made its status say 9 instead of the fault",
                 _ => "the process was crashing already: this SIGKILL came while its core was dumped",
             }
             .to_owned(),
-            source: "signal_generate",
+            source: "signal_generate".into(),
         });
     }
     if let Some(exit) = &case.exit {
@@ -60,14 +60,14 @@ pub(super) fn case_evidence(case: &Case, killer: &Kill, evidence: &mut Vec<Evide
         };
         evidence.push(Evidence {
             code: if state.is_hidden && !case.is_given_up {
-                "state_hidden"
+                "state_hidden".into()
             } else if state.state.is_some() {
-                "still_there"
+                "still_there".into()
             } else {
-                "end_not_seen"
+                "end_not_seen".into()
             },
             text,
-            source: "/proc",
+            source: "/proc".into(),
         });
     }
 }
@@ -87,12 +87,12 @@ fn slow_death(case: &Case, killer: &Kill, took_ns: u64) -> Evidence {
         "what held it up was not seen; much memory to give back takes time, too".to_owned()
     };
     Evidence {
-        code: "slow_death",
+        code: "slow_death".into(),
         text: format!(
             "it took {} to die after the SIGKILL: {why}",
             words::duration_ns(took_ns)
         ),
-        source: "sched_process_exit",
+        source: "sched_process_exit".into(),
     }
 }
 
@@ -104,9 +104,9 @@ pub(super) fn other_kill(kill: &Sigkill, what: &str) -> Evidence {
         _ => "not queued",
     };
     Evidence {
-        code: "other_sigkill",
+        code: "other_sigkill".into(),
         text: format!("{what}: from {}, {became}", words::label(&kill.sender)),
-        source: "signal_generate",
+        source: "signal_generate".into(),
     }
 }
 
@@ -119,9 +119,9 @@ pub(super) fn exit_code_evidence(child: Option<&Link>) -> Vec<Evidence> {
         None => "no signal ended it: it called exit with status 137".to_owned(),
     };
     vec![Evidence {
-        code: "exit_status_137",
+        code: "exit_status_137".into(),
         text,
-        source: "sched_process_exit",
+        source: "sched_process_exit".into(),
     }]
 }
 
@@ -167,29 +167,29 @@ pub(super) fn no_signal(
         ),
     };
     let mut evidence = vec![Evidence {
-        code,
+        code: code.into(),
         text,
-        source: "sched_process_exit",
+        source: "sched_process_exit".into(),
     }];
     if unseen == Unseen::NotGenerated {
         let seccomp = |mode| SECCOMP_STRICT_OR_DEAD.contains(&mode);
         if exit.victim.seccomp_mode.is_some_and(seccomp) {
             mechanism = Mechanism::Seccomp;
             evidence.push(Evidence {
-                code: "seccomp_strict",
+                code: "seccomp_strict".into(),
                 text: "it ran in seccomp's strict mode, in which any system call but read, write, exit and sigreturn ends a process so".to_owned(),
-                source: "sched_process_exit",
+                source: "sched_process_exit".into(),
             });
         } else if let Some(ptracer) = &exit.ptracer {
             mechanism = Mechanism::Ptrace;
             party = actor::ptracer(ptracer, rules);
             evidence.push(Evidence {
-                code: "ptrace_injected",
+                code: "ptrace_injected".into(),
                 text: format!(
                     "{}[{}] traced it by ptrace, and can let a process go on with any signal, 9 too",
                     ptracer.comm, ptracer.group.tgid
                 ),
-                source: "sched_process_exit",
+                source: "sched_process_exit".into(),
             });
         }
     }

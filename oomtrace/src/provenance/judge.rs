@@ -99,12 +99,12 @@ fn kernels_own(
         Mechanism::BpfSendSignal => by_kernel(Cause::Bpf, "a BPF program"),
         other if mechanism::is_kernels_own(other) => {
             evidence.push(Evidence {
-                code: "kernel_call_path",
+                code: "kernel_call_path".into(),
                 text: match &kill.stack {
                     Some(stack) => format!("the kernel sent it from {}", stack.join(" < ")),
                     None => "the kernel sent it; its call path could not be read".to_owned(),
                 },
-                source: "signal_generate",
+                source: "signal_generate".into(),
             });
             by_kernel(Cause::Kernel, "kernel")
         }
@@ -133,9 +133,9 @@ fn init_end(init: &Process) -> Evidence {
         ),
     };
     Evidence {
-        code,
+        code: code.into(),
         text,
-        source: "signal_generate",
+        source: "signal_generate".into(),
     }
 }
 
@@ -152,22 +152,22 @@ fn oom(case: &Case<'_>, rules: &Rules, evidence: &mut Vec<Evidence>) -> Own {
     oom_evidence(case, &found, evidence);
     if let Some(chosen) = case.chosen {
         evidence.push(Evidence {
-            code: "oom_group",
+            code: "oom_group".into(),
             text: format!(
                 "memory.oom.group: it went with {}, which the OOM killer had chosen",
                 words::label(&chosen.event.victim)
             ),
-            source: "signal_generate",
+            source: "signal_generate".into(),
         });
     }
     if found.limit_lowered {
         evidence.push(Evidence {
-            code: "lowered_limit",
+            code: "lowered_limit".into(),
             text: format!(
                 "{} wrote the limit below what was in use",
                 words::label(&case.kill.sender)
             ),
-            source: "signal_generate",
+            source: "signal_generate".into(),
         });
     }
     let cause = match found.constraint {
@@ -206,22 +206,22 @@ fn by_actor(
         ActorKind::Application | ActorKind::SecurityAgent | ActorKind::Unknown => Cause::AppKill,
     };
     evidence.push(Evidence {
-        code: "actor",
+        code: "actor".into(),
         text: party.why.clone(),
-        source: "signal_generate",
+        source: "signal_generate".into(),
     });
     if let Some(operator) = &party.operator {
         evidence.push(Evidence {
-            code: "operator",
+            code: "operator".into(),
             text: operator.clone(),
-            source: "signal_generate",
+            source: "signal_generate".into(),
         });
     }
     if let Some(session) = &party.exec_session {
         evidence.push(Evidence {
-            code: "exec_session",
+            code: "exec_session".into(),
             text: session.clone(),
-            source: "signal_generate",
+            source: "signal_generate".into(),
         });
     }
     (cause, party, None)
@@ -230,15 +230,15 @@ fn by_actor(
 fn mechanism_evidence(found: mechanism::Found) -> Evidence {
     if found.proven {
         Evidence {
-            code: "call_path",
+            code: "call_path".into(),
             text: "the kernel's call path shows how the signal was generated".to_owned(),
-            source: "signal_generate",
+            source: "signal_generate".into(),
         }
     } else {
         Evidence {
-            code: "mechanism_inferred",
+            code: "mechanism_inferred".into(),
             text: "the kernel's symbols are hidden: how the signal was generated is concluded from its kind, its sender and what followed".to_owned(),
-            source: "signal_generate",
+            source: "signal_generate".into(),
         }
     }
 }
@@ -246,16 +246,16 @@ fn mechanism_evidence(found: mechanism::Found) -> Evidence {
 fn oom_evidence(case: &Case<'_>, found: &oom::Found, evidence: &mut Vec<Evidence>) {
     if case.marked {
         evidence.push(Evidence {
-            code: "mark_victim",
+            code: "mark_victim".into(),
             text: "the kernel marked the victim of an OOM kill".to_owned(),
-            source: "mark_victim",
+            source: "mark_victim".into(),
         });
     }
     if !found.is_memcg_exact {
         evidence.push(Evidence {
-            code: "oom_kind_inferred",
+            code: "oom_kind_inferred".into(),
             text: "neither the call path nor a hook nor the kernel log said whether a cgroup or the node ran out: concluded from the limits".to_owned(),
-            source: "memory cgroups",
+            source: "memory cgroups".into(),
         });
     }
     if let Some(source) = found.limit_source {
@@ -287,14 +287,14 @@ fn oom_evidence(case: &Case<'_>, found: &oom::Found, evidence: &mut Vec<Evidence
             ),
         };
         evidence.push(Evidence {
-            code,
+            code: code.into(),
             text: text.to_owned(),
-            source: origin,
+            source: origin.into(),
         });
     }
     if let Some(line) = case.line {
         evidence.push(Evidence {
-            code: "kernel_log",
+            code: "kernel_log".into(),
             text: format!(
                 "the kernel log: constraint={}{}",
                 line.constraint,
@@ -302,22 +302,22 @@ fn oom_evidence(case: &Case<'_>, found: &oom::Found, evidence: &mut Vec<Evidence
                     .as_ref()
                     .map_or_else(String::new, |memcg| format!(", oom_memcg={memcg}"))
             ),
-            source: "kmsg",
+            source: "kmsg".into(),
         });
     }
     if found.by_sysrq {
         evidence.push(Evidence {
-            code: "sysrq_f",
+            code: "sysrq_f".into(),
             text: "the OOM killer was called by hand (SysRq-f): memory need not have been short"
                 .to_owned(),
-            source: "signal_generate",
+            source: "signal_generate".into(),
         });
     }
     if found.constraint.is_none() {
         evidence.push(Evidence {
-            code: "constraint_unknown",
+            code: "constraint_unknown".into(),
             text: "that no cgroup's limit was hit is certain; whether a cpuset or memory policy was in force could not be seen here".to_owned(),
-            source: "signal_generate",
+            source: "signal_generate".into(),
         });
     }
 }
@@ -373,25 +373,25 @@ fn stop_evidence(stop: &stop::Found<'_>, is_init: bool, evidence: &mut Vec<Evide
         ),
     };
     evidence.push(Evidence {
-        code,
+        code: code.into(),
         text,
-        source: "signal_generate",
+        source: "signal_generate".into(),
     });
     let held = matches!(stop.reason, stop::Reason::Frozen | stop::Reason::Stopped);
     if held && stop.is_blocked {
         evidence.push(Evidence {
-            code: "stop_signal_blocked",
+            code: "stop_signal_blocked".into(),
             text: format!(
                 "it blocks {signal}, too: once it goes on, it takes it by sigwait or signalfd, or not at all"
             ),
-            source: "signal_generate",
+            source: "signal_generate".into(),
         });
     }
     if !stop.same_actor {
         evidence.push(Evidence {
-            code: "stop_by_another",
+            code: "stop_by_another".into(),
             text: format!("the {signal} before came from another party than the SIGKILL"),
-            source: "signal_generate",
+            source: "signal_generate".into(),
         });
     }
 }

@@ -105,7 +105,7 @@ pub(super) fn container(place: &Place, containers: &Containers) -> Option<Contai
         pod_uid: facts
             .and_then(|facts| facts.pod_uid.clone())
             .or_else(|| place.pod.as_ref().map(|pod| pod.uid.clone())),
-        qos: place.pod.as_ref().map(|pod| pod.qos),
+        qos: place.pod.as_ref().map(|pod| pod.qos.into()),
         kind: facts.map(|facts| facts.kind),
         labels: facts.map(|facts| facts.labels.clone()).unwrap_or_default(),
         cgroup: Some(inner.cgroup.clone()).filter(|path| !path.is_empty()),

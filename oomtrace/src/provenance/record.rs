@@ -1,18 +1,21 @@
 //! The records that oomtrace writes: DESIGN.md's section "The record" in types. Fields
 //! are added, never renamed; what is not known is `null`.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use super::role::Role;
 use crate::event::{container::ContainerKind, entry::Absent};
+
+/// A word that the code chooses, not the node: from a table or a stable code.
+pub type Word = Cow<'static, str>;
 
 /// Version of the records' layout.
 pub const SCHEMA: u32 = 1;
 
 /// One line of output.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Record {
     Started(Started),
@@ -22,7 +25,7 @@ pub enum Record {
 }
 
 /// Every hook is attached.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Started {
     pub schema: u32,
     pub version: String,
@@ -40,16 +43,16 @@ pub struct Started {
 }
 
 /// What each part of the capture hangs on.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Hooks {
-    pub signal: &'static str,
+    pub signal: Word,
     /// `fentry`, `kprobe` or `tracepoint`.
     pub oom: String,
     pub symbols: bool,
 }
 
 /// A stretch in which events were lost.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Gap {
     pub schema: u32,
     pub lost: u64,
@@ -66,7 +69,7 @@ pub struct Gap {
 }
 
 /// The tracer has ended, with everything written.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Stopped {
     pub schema: u32,
     pub time: String,
@@ -80,7 +83,7 @@ pub struct Stopped {
 }
 
 /// Why a process died. DESIGN.md lists when each applies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
     CgroupOom,
@@ -104,6 +107,28 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// All of them.
+    pub const ALL: [Self; 18] = [
+        Self::CgroupOom,
+        Self::GlobalOom,
+        Self::NumaOom,
+        Self::StopTimeout,
+        Self::SupervisorKill,
+        Self::UserspaceOom,
+        Self::ManualKill,
+        Self::AppKill,
+        Self::SelfKill,
+        Self::NamespaceExit,
+        Self::ParentDeath,
+        Self::TracerExit,
+        Self::CpuLimit,
+        Self::OwnTimer,
+        Self::Bpf,
+        Self::Kernel,
+        Self::ExitCode,
+        Self::Unknown,
+    ];
+
     /// As it stands in records.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -131,7 +156,7 @@ impl Cause {
 }
 
 /// How the signal was generated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mechanism {
     Kill,
@@ -161,7 +186,7 @@ pub enum Mechanism {
 }
 
 /// The party on whose behalf a sender acted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ActorKind {
     Human,
@@ -175,7 +200,7 @@ pub enum ActorKind {
 }
 
 /// One victim, one cause.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Death {
     pub schema: u32,
     /// From boot id, thread group and start time: the same in every replay.
@@ -211,7 +236,7 @@ pub struct Death {
     pub advice: Vec<Advice>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Victim {
     pub pid: u32,
     pub ns_pid: Option<u32>,
@@ -250,7 +275,7 @@ pub(super) fn label(comm: Option<&str>, pid: u32) -> String {
     format!("{}[{pid}]", comm.unwrap_or("?"))
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Memory {
     pub anon_bytes: u64,
     pub file_bytes: u64,
@@ -260,7 +285,7 @@ pub struct Memory {
     pub total_vm_bytes: Option<u64>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sender {
     pub pid: u32,
     pub tid: u32,
@@ -288,7 +313,7 @@ impl Sender {
 }
 
 /// Names of a container.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerName {
     pub runtime: Option<String>,
     pub id: String,
@@ -298,7 +323,7 @@ pub struct ContainerName {
 }
 
 /// All that is known of a container.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Container {
     pub runtime: Option<String>,
     pub id: String,
@@ -308,7 +333,7 @@ pub struct Container {
     pub namespace: Option<String>,
     pub pod_uid: Option<String>,
     /// `guaranteed`, `burstable` or `besteffort`: the pod's class.
-    pub qos: Option<&'static str>,
+    pub qos: Option<Word>,
     pub kind: Option<ContainerKind>,
     pub labels: BTreeMap<String, String>,
     pub cgroup: Option<String>,
@@ -319,7 +344,7 @@ pub struct Container {
 }
 
 /// A systemd unit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unit {
     pub name: String,
     pub slice: Option<String>,
@@ -328,7 +353,7 @@ pub struct Unit {
 }
 
 /// What a runtime says of a container's end, and whether that is so.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuntimeSays {
     pub runtime: String,
     /// As the runtime words it.
@@ -341,13 +366,13 @@ pub struct RuntimeSays {
     pub source: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AncestorRecord {
     pub pid: u32,
     pub comm: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Actor {
     pub kind: ActorKind,
     pub name: Option<String>,
@@ -357,7 +382,7 @@ pub struct Actor {
     pub unit: Option<Unit>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Stop {
     pub signal: String,
     pub sent_at: String,
@@ -365,29 +390,29 @@ pub struct Stop {
     /// From the first signal of the run to the SIGKILL.
     pub grace_ms: u64,
     pub configured_grace_ms: Option<u64>,
-    pub result: &'static str,
+    pub result: Word,
     /// Why the victim did not stop: `ignored`, `frozen`, `stopped`, `uninterruptible`,
     /// `blocked`, `not_taken`, `ending` or `handled`.
-    pub reason: &'static str,
+    pub reason: Word,
     /// Sent by the party that sent the SIGKILL, too.
     pub same_actor: bool,
     pub sender: Sender,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Oom {
     /// `none`, `cpuset`, `memory_policy` or `memcg`.
-    pub constraint: Option<&'static str>,
+    pub constraint: Option<Word>,
     pub limit_cgroup: Option<String>,
     /// Whose limit it was: `container`, `pod`, `unit`, `slice`, `root`, …
-    pub limit_of: Option<&'static str>,
+    pub limit_of: Option<Word>,
     pub limit_bytes: Option<u64>,
     pub usage_bytes: Option<u64>,
     pub peak_bytes: Option<u64>,
     pub swap_bytes: Option<u64>,
     pub trigger: Option<AncestorRecord>,
     /// `chosen`, `group` or `shared_mm`.
-    pub role: &'static str,
+    pub role: Word,
     /// The limit was written below what was in use: by the sender.
     pub limit_lowered: bool,
     pub gfp: Option<String>,
@@ -398,11 +423,11 @@ pub struct Oom {
     pub levels: Vec<OomLevel>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OomLevel {
     pub cgroup: Option<String>,
     /// What the cgroup is: `container`, `pod`, `unit`, `slice`, `root`, …
-    pub of: Option<&'static str>,
+    pub of: Option<Word>,
     /// The name of that container, pod, unit or slice.
     pub name: Option<String>,
     pub limit_bytes: Option<u64>,
@@ -410,7 +435,7 @@ pub struct OomLevel {
     pub peak_bytes: Option<u64>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// As a shell reports it: 128 + the signal, or the exit status.
     pub exit_code: i32,
@@ -421,15 +446,15 @@ pub struct Outcome {
 }
 
 /// Why the verdict is what it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
-    pub code: &'static str,
+    pub code: Word,
     pub text: String,
-    pub source: &'static str,
+    pub source: Word,
 }
 
 /// What to do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Advice {
     pub code: String,
     pub text: String,

@@ -158,12 +158,12 @@ impl Related {
             " (concluded from the time alone)"
         };
         death.evidence.push(Evidence {
-            code: "client_of_container",
+            code: "client_of_container".into(),
             text: format!(
                 "{client}'s client ends with the status of the container that it ran in the foreground: {name}, death {}{inferred}",
                 ended.death
             ),
-            source: "sched_process_exit",
+            source: "sched_process_exit".into(),
         });
         death.summary.push_str(&format!(
             ", to pass on that of container {name} ({})",
@@ -206,12 +206,12 @@ impl Related {
             && let Some(stop) = self.stops.get(unit).filter(|stop| soon(stop, REST_NS))
         {
             death.evidence.push(Evidence {
-                code: "unit_was_asked",
+                code: "unit_was_asked".into(),
                 text: format!(
                     "its unit had been asked to stop, as death {} of {} tells: this process came too late to be asked itself",
                     stop.id, stop.who
                 ),
-                source: "signal_generate",
+                source: "signal_generate".into(),
             });
             death.summary.push_str("; its unit had been asked to stop");
         }
@@ -224,13 +224,13 @@ impl Related {
                 .or_else(|| dying(unit).filter(led_to_it))
         {
             death.evidence.push(Evidence {
-                code: "unit_oom",
+                code: "unit_oom".into(),
                 text: format!(
                     "the OOM killer had taken {} of the same unit: {} ends the rest of it (OOMPolicy)",
                     oom.who,
                     death.actor.name.as_deref().unwrap_or("the service manager"),
                 ),
-                source: "signal_generate",
+                source: "signal_generate".into(),
             });
             death.caused_by = Some(oom.id);
         }
@@ -246,7 +246,7 @@ impl Related {
             .find_map(|id| self.shims.get(id))
             .filter(|shim| soon(shim, SHIM_NS));
         death.evidence.push(Evidence {
-            code: "shim_gone",
+            code: "shim_gone".into(),
             text: match shim {
                 Some(shim) => format!(
                     "the container's shim {} had been killed: containerd cleans up what it leaves behind",
@@ -254,7 +254,7 @@ impl Related {
                 ),
                 None => "containerd itself had this done: it cleans up after a shim that is gone".to_owned(),
             },
-            source: "signal_generate",
+            source: "signal_generate".into(),
         });
         death.caused_by = shim.map(|shim| shim.id.clone());
     }

@@ -1,7 +1,7 @@
 //! What the victim was: the init of its container, a unit's main process, a runtime's own
 //! helper, …
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     actor,
@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The victim's part in where it ran.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// The container's process 1: its end is the container's.

@@ -268,9 +268,9 @@ pub(super) fn sender_evidence(
             "the sender's arguments could not be read"
         };
         evidence.push(Evidence {
-            code: "sender_argv_absent",
+            code: "sender_argv_absent".into(),
             text: text.to_owned(),
-            source: "signal_generate",
+            source: "signal_generate".into(),
         });
     }
 }

@@ -181,7 +181,7 @@ pub(super) fn oom_line(oom: &Oom) -> String {
         ),
         None => format!(
             "constraint {}{trigger}",
-            oom.constraint.unwrap_or("unknown")
+            oom.constraint.as_deref().unwrap_or("unknown")
         ),
     }
 }
@@ -192,7 +192,7 @@ fn limit_name(oom: &Oom, cgroup: &str) -> String {
         .levels
         .iter()
         .find(|level| level.cgroup.as_deref() == Some(cgroup));
-    match level.map(|level| (level.of, &level.name)) {
+    match level.map(|level| (level.of.as_deref(), &level.name)) {
         Some((Some(of @ ("container" | "pod")), Some(name))) => format!("{of} {name}"),
         Some((Some("unit" | "slice"), Some(name))) => name.clone(),
         _ => cgroup.to_owned(),

@@ -37,7 +37,7 @@ pub fn write(to: &mut dyn Write, story: &Story<'_>, look: Look) -> io::Result<()
     }
     page.title("how that is known")?;
     for evidence in &story.death.evidence {
-        page.item(&evidence.text, evidence.source)?;
+        page.item(&evidence.text, &evidence.source)?;
     }
     if let Some(stack) = &story.death.kernel_stack {
         page.item(&path_line(stack), "call path")?;

@@ -110,7 +110,7 @@ fn stop_request(death: &Death) -> Option<Moment> {
 
 /// Why it did not stop.
 fn reason(stop: &Stop) -> &'static str {
-    match stop.reason {
+    match &*stop.reason {
         "ignored" => "it ignored that",
         "frozen" => "it was frozen and could not answer",
         "stopped" => "it was stopped and could not answer",

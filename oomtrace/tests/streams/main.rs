@@ -14,6 +14,7 @@
 //! | `unseen` | deaths of which no SIGKILL was seen |
 //! | `properties` | no stream makes it panic, lose a death or tell one twice |
 //! | `output` | no name makes a line, or moves a cursor, in what is written |
+//! | `reading` | what was written is read back as it was |
 //! | `robustness` | no bytes make the decoder or the reader panic |
 
 #![expect(clippy::unwrap_used, reason = "a panic is a failed test")]
@@ -26,6 +27,7 @@ mod lifecycle;
 mod oom;
 mod output;
 mod properties;
+mod reading;
 mod replay;
 mod robustness;
 mod stops;

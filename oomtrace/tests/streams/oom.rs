@@ -93,7 +93,7 @@ fn death(before: impl IntoIterator<Item = Event>, kill: &Sigkill) -> Death {
 fn assert_limit(death: &Death, cgroup: Option<&str>, code: &str) {
     assert_eq!(death.cause, Cause::CgroupOom);
     let oom = death.oom.as_ref().unwrap();
-    assert_eq!(oom.constraint, Some("memcg"));
+    assert_eq!(oom.constraint.as_deref(), Some("memcg"));
     assert_eq!(oom.limit_cgroup.as_deref(), cgroup);
     assert_code(death, code);
     let others = death
@@ -243,12 +243,15 @@ fn the_node_ran_out_even_where_a_cgroup_is_full() {
     let plain = death([], &kill);
     assert_eq!(plain.cause, Cause::GlobalOom);
     let oom = plain.oom.as_ref().unwrap();
-    assert_eq!((oom.constraint, &oom.limit_cgroup), (None, &None));
+    assert_eq!((&oom.constraint, &oom.limit_cgroup), (&None, &None));
     assert_code(&plain, "constraint_unknown");
 
     let logged = death([line(&kill, "CONSTRAINT_NONE", None)], &kill);
     assert_eq!(logged.cause, Cause::GlobalOom);
-    assert_eq!(logged.oom.as_ref().unwrap().constraint, Some("none"));
+    assert_eq!(
+        logged.oom.as_ref().unwrap().constraint.as_deref(),
+        Some("none")
+    );
     assert_no_code(&logged, "constraint_unknown");
 }
 
@@ -270,7 +273,7 @@ fn a_cpuset_or_a_policy_is_not_the_node() {
         };
         let death = death([oom_kill(&hook)], &kill);
         assert_eq!(death.cause, Cause::NumaOom);
-        assert_eq!(death.oom.unwrap().constraint, Some(word));
+        assert_eq!(death.oom.unwrap().constraint.as_deref(), Some(word));
     }
     let logged = death([line(&kill, "CONSTRAINT_CPUSET", None)], &kill);
     assert_eq!(logged.cause, Cause::NumaOom);

@@ -219,7 +219,7 @@ proptest! {
             .collect();
         prop_assert_eq!(of_victim.len(), 1);
         let death = of_victim[0];
-        let told = (death.cause, death.evidence[0].code);
+        let told = (death.cause, &*death.evidence[0].code);
         if counted {
             prop_assert_eq!(told, (Cause::Unknown, "events_lost"));
         } else {

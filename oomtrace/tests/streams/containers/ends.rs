@@ -180,8 +180,8 @@ fn the_pods_limit_is_told_from_its_containers() {
     ]);
     let death = ran.deaths()[0];
     let oom = death.oom.as_ref().unwrap();
-    assert_eq!(oom.limit_of, Some("pod"));
-    let of: Vec<_> = oom.levels.iter().map(|level| level.of).collect();
+    assert_eq!(oom.limit_of.as_deref(), Some("pod"));
+    let of: Vec<_> = oom.levels.iter().map(|level| level.of.as_deref()).collect();
     assert_eq!(of, [Some("container"), Some("pod"), Some("root")]);
     assert_eq!(oom.levels[1].name.as_deref(), Some("shop/web-1"));
     assert_code(death, "pod_and_container_limit");
@@ -218,7 +218,7 @@ fn the_limit_that_crun_sets_is_the_containers() {
     ]);
     let death = ran.deaths()[0];
     let oom = death.oom.as_ref().unwrap();
-    assert_eq!(oom.limit_of, Some("container"));
+    assert_eq!(oom.limit_of.as_deref(), Some("container"));
     assert!(
         death.summary.contains("the container's memory limit of"),
         "{}",

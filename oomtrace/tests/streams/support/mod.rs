@@ -88,11 +88,11 @@ pub(crate) fn cases(cases: u32) -> ProptestConfig {
 }
 
 /// The codes of a death's evidence, in their order.
-pub(crate) fn codes(death: &Death) -> Vec<&'static str> {
+pub(crate) fn codes(death: &Death) -> Vec<&str> {
     death
         .evidence
         .iter()
-        .map(|evidence| evidence.code)
+        .map(|evidence| evidence.code.as_ref())
         .collect()
 }
 

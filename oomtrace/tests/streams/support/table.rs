@@ -61,7 +61,7 @@ pub(crate) fn render(deaths: &[&Death]) -> String {
 
 fn row(death: &Death, comms: &HashMap<&str, &str>) -> [String; COLUMNS.len()] {
     let sender = death.sender.as_ref();
-    let codes: Vec<&str> = death.evidence.iter().map(|e| e.code).collect();
+    let codes: Vec<&str> = death.evidence.iter().map(|e| &*e.code).collect();
     [
         String::new(),
         comm(death.victim.comm.as_ref()).to_owned(),
@@ -107,7 +107,7 @@ fn stop(stop: &Stop) -> String {
 fn oom(oom: &Oom) -> String {
     format!(
         "{} {} {} {}{} by {}",
-        oom.constraint.unwrap_or("-"),
+        oom.constraint.as_deref().unwrap_or("-"),
         oom.limit_cgroup.as_deref().unwrap_or("-"),
         oom.limit_bytes.map_or_else(none, |bytes| bytes.to_string()),
         oom.role,
