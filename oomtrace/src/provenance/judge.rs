@@ -57,6 +57,19 @@ pub(super) fn judge<'a>(case: &Case<'a>, rules: &Rules) -> Verdict<'a> {
     if let Some(stop) = stop {
         stop_evidence(&stop, kill.victim.is_namespace_init(), &mut evidence);
     }
+    let is_early = kill.victim.group.start_ns < case.attached_ns
+        && kill.boottime_ns.saturating_sub(case.attached_ns) < case.stop_window_ns;
+    let may_have_been_asked = matches!(
+        cause,
+        Cause::SupervisorKill | Cause::ManualKill | Cause::AppKill
+    );
+    if is_early && stop.is_none() && may_have_been_asked {
+        evidence.push(Evidence {
+            code: "stop_may_be_unseen".into(),
+            text: "the tracer started a while before, and the victim is older: a request to stop may have come earlier".to_owned(),
+            source: "signal_generate".into(),
+        });
+    }
     Verdict {
         cause,
         mechanism: found.mechanism,
@@ -66,8 +79,7 @@ pub(super) fn judge<'a>(case: &Case<'a>, rules: &Rules) -> Verdict<'a> {
         ) && kill.sender.group != kill.victim.group,
         actor,
         stop,
-        is_early: kill.victim.group.start_ns < case.attached_ns
-            && kill.boottime_ns.saturating_sub(case.attached_ns) < case.stop_window_ns,
+        is_early,
         oom,
         evidence,
     }

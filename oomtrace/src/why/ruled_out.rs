@@ -172,16 +172,10 @@ fn oom(death: &Death) -> Vec<RuledOut> {
     }
     let by_hand = has(death, "sysrq_f") || has(death, "lowered_limit");
     if !by_hand {
-        let asked = if death.stop.is_none() && !has(death, "stop_may_be_unseen") {
-            ", and nobody had asked it to stop"
-        } else {
-            ""
-        };
         all.push(out(
             "not_sent",
-            format!(
-                "not a stop, a kill by hand or one by a runtime: the kernel generated the SIGKILL by itself{asked}"
-            ),
+            "not a stop, a kill by hand or one by a runtime: the kernel generated the SIGKILL by itself"
+                .to_owned(),
             "signal_generate",
         ));
     }

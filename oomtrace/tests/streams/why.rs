@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use oomtrace::{
+    event::Sigkill,
     provenance::record::{Cause, Death},
     sinks::{
         html,
@@ -13,7 +14,8 @@ use oomtrace::{
 
 use crate::support::{
     make::{
-        BY_SIGKILL, CGROUP_OOM, S, SIGTERM, exit, kernels, kill, process, sigkill, stop, stream,
+        ATTACHED_NS, BY_SIGKILL, CGROUP_OOM, S, SIGTERM, exit, exit_at, kernels, kill, process,
+        sigkill, stop, stream,
     },
     recordings, run,
 };
@@ -146,6 +148,28 @@ fn a_stop_timeout_is_told_from_the_request_on() {
         "what it was not",
     ] {
         assert!(page.contains(words), "{page}");
+    }
+}
+
+#[test]
+fn what_came_before_the_tracer_is_not_denied() {
+    let (sender, victim) = (process(900, "sender"), process(1000, "victim"));
+    for (after_ns, is_denied) in [(S, false), (3_600 * S, true)] {
+        let at = ATTACHED_NS + after_ns;
+        let killed = Sigkill {
+            boottime_ns: at,
+            ..kill(&sender, &victim)
+        };
+        let events = [sigkill(&killed), exit_at(&victim, BY_SIGKILL, at + S)];
+        let death = run(stream(events)).the_death();
+        assert_eq!(death.cause, Cause::AppKill);
+        let story = tell(&death, &Around::default());
+        assert_eq!(codes(&story).contains(&"not_stop_timeout"), is_denied);
+        let is_said = death
+            .evidence
+            .iter()
+            .any(|e| e.code == "stop_may_be_unseen");
+        assert_eq!(is_said, !is_denied);
     }
 }
 
