@@ -63,6 +63,10 @@ pub struct ContainerFacts {
     pub stop_signal: Option<String>,
     /// A hook runs before the stop signal is sent, and its time counts.
     pub pre_stop: bool,
+    /// What in its environment sets the size of a heap (`GOMEMLIMIT=900MiB`), and nothing else of
+    /// it.
+    #[serde(default)]
+    pub heap: Vec<String>,
     /// Where all this is from, for a person: `docker's config.v2.json`, `CRI`.
     pub sources: Vec<String>,
     /// Some source here can tell how the container ended.

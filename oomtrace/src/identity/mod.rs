@@ -2,6 +2,7 @@
 //! /proc.
 
 pub mod cgroupfs;
+pub(crate) mod heap;
 pub mod host;
 pub mod place;
 pub mod process;

@@ -3,7 +3,6 @@
 
 use super::{
     build::Survival,
-    heap::{self, Fit, Size},
     judge::Verdict,
     levels,
     naming::Located,
@@ -12,7 +11,10 @@ use super::{
     rules::Rules,
     signal_names, stop, words,
 };
-use crate::event::Process;
+use crate::{
+    event::Process,
+    identity::heap::{self, Fit, Size},
+};
 
 /// What advice is given about.
 pub(super) struct About<'a> {
@@ -129,7 +131,11 @@ impl About<'_> {
         }
         let limit = self.verdict.oom.as_ref()?.limit.as_ref()?;
         let limit_bytes = limit.max_pages?.saturating_mul(self.page_bytes);
-        Some((heap::in_arguments(self.argv?)?, limit_bytes))
+        let by_argument = self.argv.and_then(heap::in_arguments);
+        let facts = self.at.known.and_then(|known| known.facts.as_deref());
+        // What the container was given, its processes hand on to each other.
+        let given = || heap::in_environment(&facts?.heap);
+        Some((by_argument.or_else(given)?, limit_bytes))
     }
 
     fn heap(&self) -> Option<&'static str> {

@@ -11,7 +11,6 @@ mod clock;
 mod containers;
 mod engine;
 mod findings;
-mod heap;
 mod judge;
 mod late;
 mod levels;

@@ -27,6 +27,9 @@ pub(super) fn add(facts: &mut ContainerFacts, newer: ContainerFacts) {
     take(&mut facts.init_pid, newer.init_pid);
     take(&mut facts.stop_grace_ms, newer.stop_grace_ms);
     take(&mut facts.stop_signal, newer.stop_signal);
+    if !newer.heap.is_empty() {
+        facts.heap = newer.heap;
+    }
     facts.pre_stop |= newer.pre_stop;
     for source in newer.sources {
         if !facts.sources.contains(&source) {

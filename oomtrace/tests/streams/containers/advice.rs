@@ -1,7 +1,7 @@
 //! What to do, where a container's death tells more than its cause.
 
 use oomtrace::{
-    event::{Argv, Event, MemcgLevel, OomKill, Process, Sigkill},
+    event::{Argv, Event, MemcgLevel, OomKill, Process, Sigkill, container::ContainerFacts},
     provenance::record::Death,
 };
 
@@ -56,6 +56,10 @@ fn says(death: &Death, code: &str) -> bool {
 
 /// A container's process with a limit of 1 GiB, chosen by the OOM killer.
 fn over_the_limit(victim: Process) -> Death {
+    over_the_limit_of(victim, &web())
+}
+
+fn over_the_limit_of(victim: Process, container: &ContainerFacts) -> Death {
     let own = victim.memory_cgroup.clone().unwrap();
     let full = MemcgLevel {
         usage_pages: Some(LIMIT_PAGES),
@@ -67,7 +71,7 @@ fn over_the_limit(victim: Process) -> Death {
         memcg: vec![full, level(2, "/")],
         ..victim
     };
-    death([made(&own), facts(&web())], &oom(&victim))
+    death([made(&own), facts(container)], &oom(&victim))
 }
 
 #[test]
@@ -82,6 +86,15 @@ fn a_heap_that_may_grow_beyond_the_limit_is_named_with_its_setting() {
 
     let tight = of("java -XX:MaxRAMPercentage=90 -jar app.jar");
     assert!(text(&tight, "heap_tight").contains("90 % of the limit"));
+
+    // The container's environment says it, where the arguments do not.
+    let victim = with_argv(init(&docker()), "server");
+    let given = ContainerFacts {
+        heap: vec!["GOMEMLIMIT=2GiB".to_owned()],
+        ..web()
+    };
+    let death = over_the_limit_of(victim, &given);
+    assert!(text(&death, "heap_beyond_limit").contains("GOMEMLIMIT=2GiB"));
 
     for line in ["java -Xmx512m -jar app.jar", "python3 app.py", "node a.js"] {
         let death = of(line);

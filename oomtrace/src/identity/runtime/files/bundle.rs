@@ -6,11 +6,20 @@ use std::{collections::BTreeMap, path::Path};
 use serde::Deserialize;
 
 use super::{FilesError, folder::Folder, kubernetes, text};
-use crate::event::container::{ContainerFacts, ContainerKind};
+use crate::{
+    event::container::{ContainerFacts, ContainerKind},
+    identity::heap,
+};
 
 #[derive(Deserialize)]
 struct Config {
     annotations: Option<BTreeMap<String, String>>,
+    process: Option<Process>,
+}
+
+#[derive(Deserialize)]
+struct Process {
+    env: Option<Vec<String>>,
 }
 
 /// What the bundle in this folder tells; `None`: there is none.
@@ -37,6 +46,12 @@ pub(super) fn facts(
         facts.sources = vec!["the OCI bundle".to_owned()];
         nerdctls(&mut facts, &annotations);
     }
+    let environment = config.process.and_then(|process| process.env);
+    let environment = environment.iter().flatten().map(String::as_str);
+    facts.heap = heap::kept(environment)
+        .into_iter()
+        .filter_map(text::text)
+        .collect();
     Ok(Some(facts))
 }
 

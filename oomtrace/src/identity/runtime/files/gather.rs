@@ -55,6 +55,9 @@ fn merge(facts: &mut ContainerFacts, more: ContainerFacts) {
     if facts.labels.is_empty() {
         facts.labels = more.labels;
     }
+    if facts.heap.is_empty() {
+        facts.heap = more.heap;
+    }
     facts.pre_stop |= more.pre_stop;
     facts.can_tell_end |= more.can_tell_end;
     facts.is_final |= more.is_final;

@@ -109,6 +109,16 @@ fn a_container_of_ctr_is_named_by_its_id() {
 }
 
 #[test]
+fn of_the_environment_only_the_heap_is_read() {
+    let system = Scratch::new();
+    let bundle = r#"{"process":{"env":["PATH=/bin","TOKEN=hunter2","GOMEMLIMIT=900MiB"]}}"#;
+    system.task("default", "c1", bundle);
+    let facts = system.facts("c1", "/default/c1").unwrap();
+    assert_eq!(facts.heap, ["GOMEMLIMIT=900MiB"]);
+    assert!(!format!("{facts:?}").contains("hunter2"));
+}
+
+#[test]
 fn the_process_is_in_runcs_state_before_it_is_in_the_bundle() {
     let system = Scratch::new();
     let task = system.task("moby", WEB, include_str!("../samples/docker-bundle.json"));

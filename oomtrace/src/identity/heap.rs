@@ -3,7 +3,7 @@
 
 /// A setting of a language runtime's.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Setting {
+pub(crate) struct Setting {
     /// As it was written: `-Xmx4g`, `GOMEMLIMIT=1GiB`.
     pub text: String,
     pub size: Size,
@@ -11,7 +11,7 @@ pub(super) struct Setting {
 
 /// How much it allows.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Size {
+pub(crate) enum Size {
     Bytes(u64),
     /// Of the memory that the runtime sees: the container's limit.
     Percent(f64),
@@ -19,7 +19,7 @@ pub(super) enum Size {
 
 /// How a setting stands to a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fit {
+pub(crate) enum Fit {
     /// The heap alone may grow beyond the limit.
     Beyond,
     /// It fits, and what a process needs beside its heap may not.
@@ -33,12 +33,12 @@ const ROOM: f64 = 0.8;
 
 /// A heap that leaves room beside it: the 75 % that JVMs are commonly given.
 #[must_use]
-pub(super) fn that_fits(limit_bytes: u64) -> u64 {
+pub(crate) fn that_fits(limit_bytes: u64) -> u64 {
     limit_bytes / 4 * 3
 }
 
 impl Size {
-    pub(super) fn fit(self, limit_bytes: u64) -> Fit {
+    pub(crate) fn fit(self, limit_bytes: u64) -> Fit {
         let part = match self {
             Self::Bytes(bytes) => bytes as f64 / limit_bytes.max(1) as f64,
             Self::Percent(percent) => percent / 100.0,
@@ -53,9 +53,70 @@ impl Size {
     }
 }
 
+/// The variables that language runtimes read such settings from.
+const VARIABLES: &[&str] = &[
+    "GOMEMLIMIT",
+    "JAVA_OPTS",
+    "JAVA_TOOL_OPTIONS",
+    "JDK_JAVA_OPTIONS",
+    "NODE_OPTIONS",
+    "_JAVA_OPTIONS",
+];
+
+/// Of an environment (`NAME=value`) what sets a heap's size, and nothing else: the rest may be
+/// anybody's secret.
+#[must_use]
+pub(crate) fn kept<'a>(environment: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    let kept = environment.into_iter().filter_map(|variable| {
+        let (name, value) = variable.split_once('=')?;
+        VARIABLES.contains(&name).then_some(())?;
+        let setting = of_variable(name, value)?;
+        Some(format!("{name}={}", setting.text))
+    });
+    kept.collect()
+}
+
+/// The setting that counts among what [`kept`] has kept.
+#[must_use]
+pub(crate) fn in_environment(kept: &[String]) -> Option<Setting> {
+    kept.iter().find_map(|variable| {
+        let (name, value) = variable.split_once('=')?;
+        let setting = of_variable(name, value)?;
+        Some(Setting {
+            text: variable.clone(),
+            ..setting
+        })
+    })
+}
+
+fn of_variable(name: &str, value: &str) -> Option<Setting> {
+    if name == "GOMEMLIMIT" {
+        return Some(Setting {
+            text: value.to_owned(),
+            size: Size::Bytes(go_bytes(value)?),
+        });
+    }
+    let options: Vec<String> = value.split_whitespace().map(str::to_owned).collect();
+    in_arguments(&options)
+}
+
+/// `900MiB`, `1073741824B`, `1073741824`; `off` is none (runtime/debug.SetMemoryLimit).
+fn go_bytes(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match text.get(digits.len()..)? {
+        "" | "B" => 0,
+        "KiB" => 10,
+        "MiB" => 20,
+        "GiB" => 30,
+        "TiB" => 40,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(1 << shift)
+}
+
 /// The setting that counts among a process's arguments: of several, the last.
 #[must_use]
-pub(super) fn in_arguments(argv: &[String]) -> Option<Setting> {
+pub(crate) fn in_arguments(argv: &[String]) -> Option<Setting> {
     let next = argv.iter().skip(1).map(Some).chain([None]);
     argv.iter()
         .zip(next)
@@ -168,6 +229,29 @@ mod tests {
         ] {
             assert_eq!(found(line), None, "{line}");
         }
+    }
+
+    #[test]
+    fn of_an_environment_only_the_settings_are_kept() {
+        let environment = [
+            "PATH=/bin",
+            "DB_PASSWORD=hunter2",
+            "JAVA_TOOL_OPTIONS=-Dtoken=hunter2 -Xmx4g -ea",
+            "GOMEMLIMIT=900MiB",
+            "NODE_OPTIONS=--require secret.js",
+            "MY_GOMEMLIMIT=1GiB",
+            "broken",
+        ];
+        let kept = kept(environment);
+        assert_eq!(kept, ["JAVA_TOOL_OPTIONS=-Xmx4g", "GOMEMLIMIT=900MiB"]);
+        let setting = in_environment(&kept).unwrap();
+        assert_eq!(setting.text, "JAVA_TOOL_OPTIONS=-Xmx4g");
+        assert_eq!(setting.size, Size::Bytes(4 << 30));
+        let go = |value: &str| in_environment(&[format!("GOMEMLIMIT={value}")]);
+        assert_eq!(go("900MiB").unwrap().size, Size::Bytes(900 << 20));
+        assert_eq!(go("1073741824").unwrap().size, Size::Bytes(1 << 30));
+        assert_eq!(go("off"), None);
+        assert_eq!(go("1GB"), None);
     }
 
     #[test]
