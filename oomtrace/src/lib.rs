@@ -12,4 +12,5 @@ pub mod pipeline;
 pub mod probe;
 pub mod provenance;
 pub mod sinks;
+pub mod vitals;
 pub mod why;

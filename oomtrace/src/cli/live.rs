@@ -10,7 +10,6 @@ use std::{
     process::ExitCode,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     thread::JoinHandle,
@@ -45,6 +44,7 @@ use crate::{
     },
     provenance::{Config, rules::Rules},
     sinks::Sink,
+    vitals::Vitals,
 };
 
 /// How often losses are looked for and time goes on for the state machine.
@@ -131,31 +131,24 @@ impl Lookups for Node {
     }
 }
 
-/// How far the second thread has come.
-#[derive(Debug, Default)]
-struct Progress {
-    taken: AtomicU64,
-    dying: AtomicUsize,
-}
-
 /// Patience with the second thread, as long as it gets on.
 struct Patience {
-    progress: Arc<Progress>,
+    vitals: Arc<Vitals>,
     taken: u64,
     since: Instant,
 }
 
 impl Patience {
-    fn new(progress: Arc<Progress>) -> Self {
+    fn new(vitals: Arc<Vitals>) -> Self {
         Self {
-            taken: progress.taken.load(Ordering::Acquire),
-            progress,
+            taken: vitals.taken(),
+            vitals,
             since: Instant::now(),
         }
     }
 
     fn lasts(&mut self) -> bool {
-        let taken = self.progress.taken.load(Ordering::Acquire);
+        let taken = self.vitals.taken();
         if taken != self.taken {
             self.taken = taken;
             self.since = Instant::now();
@@ -172,6 +165,8 @@ pub(super) struct Tracing<'a> {
     pub(super) record: Option<&'a Path>,
     pub(super) scope: ScopeArg,
     pub(super) lookups: LookupArgs,
+    /// Told how it gets on.
+    pub(super) vitals: Arc<Vitals>,
 }
 
 impl<'a> Tracing<'a> {
@@ -183,6 +178,7 @@ impl<'a> Tracing<'a> {
             record: args.record.as_deref(),
             scope: ScopeArg::Node,
             lookups: args.lookups,
+            vitals: Arc::default(),
         })
     }
 }
@@ -201,7 +197,7 @@ pub(super) struct Live {
     more: bool,
     /// Until then more is looked for without being woken.
     awake_until: Option<Instant>,
-    progress: Arc<Progress>,
+    vitals: Arc<Vitals>,
     worker: Option<JoinHandle<Result<(), PipelineError>>>,
     own_pod: Option<OwnPod>,
 }
@@ -276,8 +272,7 @@ impl Live {
         if let Some(recorder) = recorder {
             pipeline.record_to(recorder);
         }
-        let progress = Arc::new(Progress::default());
-        let seen = Arc::clone(&progress);
+        let seen = Arc::clone(&what.vitals);
         let worker = std::thread::Builder::new()
             .name("oomtrace-work".to_owned())
             .spawn(move || work(pipeline, &waiting, &seen))
@@ -296,7 +291,7 @@ impl Live {
             late: VecDeque::new(),
             more: false,
             awake_until: None,
-            progress,
+            vitals: what.vitals,
             worker: Some(worker),
             own_pod: scoping.own_pod,
         };
@@ -306,6 +301,7 @@ impl Live {
         }
         live.send(Entry::Attached(attached));
         live.runtimes.may_answer();
+        live.vitals.attached();
         Ok(live)
     }
 
@@ -448,8 +444,9 @@ impl Live {
     /// Passes on all that was received, ends the stream, and waits until it is written: a
     /// little for those that are dying, and for a reader as long as it reads.
     pub(super) fn finish(mut self) -> Result<()> {
+        self.vitals.ending();
         let began = Instant::now();
-        let mut patience = Patience::new(Arc::clone(&self.progress));
+        let mut patience = Patience::new(Arc::clone(&self.vitals));
         let wait = || std::thread::sleep(BLOCKED / 10);
         let mut running = true;
         while running && patience.lasts() {
@@ -457,8 +454,8 @@ impl Live {
             // Asked twice: an answer that is taken may bring another question.
             let answers = || self.runtimes.are_awaited(began.elapsed());
             let awaited = answers();
-            let taken = self.progress.taken.load(Ordering::Acquire);
-            let dying = self.progress.dying.load(Ordering::Acquire);
+            let taken = self.vitals.taken();
+            let dying = self.vitals.dying();
             let all_taken = taken == self.sent_in_all() && self.held.is_none() && !self.more;
             let awaited = awaited || answers();
             if all_taken && !awaited && (dying == 0 || began.elapsed() >= SETTLE) {
@@ -484,7 +481,7 @@ impl Live {
         };
         while !worker.is_finished() {
             if !patience.lasts() {
-                let taken = self.progress.taken.load(Ordering::Acquire);
+                let taken = self.vitals.taken();
                 let waiting = self.sent_in_all().saturating_sub(taken);
                 return Err(anyhow!(
                     "{waiting} events could not be written: nobody reads the output\n\
@@ -520,13 +517,12 @@ fn recording(path: &Path) -> Result<Writer<BufWriter<File>>> {
 fn work(
     mut pipeline: Pipeline<Node>,
     entries: &Receiver<Entry>,
-    progress: &Progress,
+    vitals: &Vitals,
 ) -> Result<(), PipelineError> {
     let mut pushed = Ok(());
     for entry in entries {
         pushed = pipeline.push(&entry);
-        progress.dying.store(pipeline.dying(), Ordering::Release);
-        progress.taken.fetch_add(1, Ordering::Release);
+        vitals.took(&entry, pipeline.dying());
         // What comes after the end, such as a late answer of a runtime's, is not told.
         if pushed.is_err() || matches!(entry, Entry::Stopped(_)) {
             break;

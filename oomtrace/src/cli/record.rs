@@ -4,6 +4,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
     time::Instant,
 };
 
@@ -29,6 +30,7 @@ pub(super) fn run(
         record: Some(&args.file),
         scope: args.scope.scope.clone(),
         lookups: args.lookups,
+        vitals: Arc::default(),
     };
     let progress = Progress {
         file: args.file.clone(),

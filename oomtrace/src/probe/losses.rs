@@ -13,7 +13,10 @@ use aya::{
 use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_prog_info};
 use oomtrace_common::{maps::Losses, wire::kind};
 
-use crate::{event::entry::Lost, identity::host};
+use crate::{
+    event::{decode::kind_name, entry::Lost},
+    identity::host,
+};
 
 /// Why an event was lost.
 const RING_FULL: &str = "the ring buffer was full";
@@ -166,18 +169,5 @@ impl LossReader {
         }
         lost.extend(self.missed());
         Ok(lost)
-    }
-}
-
-fn kind_name(kind: u16) -> &'static str {
-    match kind {
-        kind::SIGKILL => "sigkill",
-        kind::MARK_VICTIM => "mark_victim",
-        kind::EXIT => "exit",
-        kind::OOM_KILL => "oom_kill",
-        kind::IMAGE => "image",
-        kind::CGROUP_MADE => "cgroup_made",
-        kind::CGROUP_EMPTIED => "cgroup_emptied",
-        _ => "unknown",
     }
 }
