@@ -1,12 +1,12 @@
 //! What can be typed.
 
-use std::{ffi::OsString, fs, path::PathBuf, time::Duration};
+use std::{ffi::OsString, fs, net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use super::scope::ScopeArg;
+use super::{metrics, scope::ScopeArg};
 use crate::{
     identity::resolver,
     probe::{attach::check_ring_bytes, plan::OomHook},
@@ -215,6 +215,10 @@ pub(super) struct RunArgs {
     pub(super) trace: TraceArgs,
     #[command(flatten)]
     pub(super) scope: ScopeArgs,
+    /// Serve metrics (/metrics) and health (/healthz) over HTTP, by default at 127.0.0.1:9737.
+    /// Without an address, a port is on this machine only; port 0 is any that is free
+    #[arg(long, value_name = "ADDR:PORT", num_args = 0..=1, default_missing_value = metrics::DEFAULT, value_parser = metrics::address)]
+    pub(super) listen: Option<SocketAddr>,
 }
 
 #[derive(Debug, Args)]

@@ -5,6 +5,7 @@ mod args;
 mod doctor;
 mod exec;
 mod live;
+mod metrics;
 mod output;
 mod record;
 mod replay;

@@ -33,6 +33,13 @@ pub(super) fn complain(text: &str) {
     let _ = writeln!(io::stderr(), "oomtrace: {text}");
 }
 
+/// Something that the user should know, unless nothing but records and errors is wanted.
+pub(super) fn remark(text: &str) {
+    if log::log_enabled!(log::Level::Warn) {
+        complain(text);
+    }
+}
+
 /// Writes to stdout, and ends well.
 pub(super) fn print(text: &[u8]) -> Result<ExitCode> {
     let mut stdout = io::stdout().lock();

@@ -12,18 +12,27 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{
     args::RunArgs,
     live::{self, Live, Tracing, Turn},
-    output,
+    metrics, output,
     shield::Shield,
 };
 use crate::sinks::Sink;
 
 pub(super) fn run(args: &RunArgs, verbose: u8, started: Instant) -> Result<ExitCode> {
-    let sinks = vec![output::stdout_sink(args.trace.deaths.output)];
+    let mut sinks = vec![output::stdout_sink(args.trace.deaths.output)];
     let what = Tracing {
         scope: args.scope.scope.clone(),
         ..Tracing::of(&args.trace)?
     };
-    until_told(what, sinks, verbose, started)
+    // It serves until all is written.
+    let mut server = None;
+    if let Some(at) = args.listen {
+        let (serving, sink) = metrics::serve(at, &what.vitals, None)?;
+        sinks.push(sink);
+        server = Some(serving);
+    }
+    let ended = until_told(what, sinks, verbose, started);
+    drop(server);
+    ended
 }
 
 /// How often a sidecar that was asked to end looks whether the others are gone.

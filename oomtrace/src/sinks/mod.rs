@@ -1,9 +1,10 @@
-//! What writes records: for people ([`pretty`], and one death in full: [`story`], [`html`]), for
-//! programs ([`json`]).
+//! What becomes of records: written for people ([`pretty`], and one death in full: [`story`],
+//! [`html`]) and for programs ([`json`]), and counted ([`metrics`]).
 
 pub mod html;
 pub mod json;
 mod lines;
+pub mod metrics;
 pub mod pretty;
 mod revisions;
 pub mod story;
