@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `counts` | what is counted, against the records themselves |
 //! | `http` | what the server answers, and what clients that mean no good can do |
+//! | `deploy` | dashboard and rules name only what there is |
 
 #![expect(
     clippy::unwrap_used,
@@ -13,5 +14,6 @@
 )]
 
 mod counts;
+mod deploy;
 mod http;
 mod support;
