@@ -4,6 +4,7 @@
 //! at the end, and the very last line is `N passed, N failed, N skipped`.
 
 mod libtest;
+mod metrics;
 mod steps;
 mod systems;
 
@@ -40,7 +41,7 @@ struct Step {
 /// The first step that runs what was fetched.
 const HOST_STEP: &str = "scenarios on this machine";
 
-const STEPS: [Step; 12] = [
+const STEPS: [Step; 13] = [
     Step {
         name: "format",
         run: steps::format,
@@ -72,6 +73,10 @@ const STEPS: [Step; 12] = [
     Step {
         name: HOST_STEP,
         run: steps::host,
+    },
+    Step {
+        name: "metrics, rules and dashboard",
+        run: metrics::run,
     },
     Step {
         name: "runtimes on this machine",
