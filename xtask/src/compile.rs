@@ -1,7 +1,8 @@
 //! Cargo builds of the static binaries, with the pinned toolchain.
 //!
-//! They are linked by the toolchain's own rust-lld against its own musl: no cross compiler, no
-//! musl-gcc.
+//! They are linked by the toolchain's own rust-lld against its own musl: no cross linker. SQLite,
+//! which is C, is compiled by `musl-gcc`; for aarch64 by `aarch64-linux-musl-gcc`, which Debian
+//! has no package of.
 
 use std::{
     env,

@@ -24,6 +24,13 @@ pub(crate) fn run(project: &Project) -> Result<Tools> {
             "no C compiler (`cc`), which links build scripts",
         )?;
     }
+    // The store's SQLite is C, and is compiled against the C library that it is linked with.
+    if command::find("musl-gcc").is_none() {
+        packages::install(
+            &["musl-tools"],
+            "no C compiler for static binaries (`musl-gcc`)",
+        )?;
+    }
     toolchain::install(&project.pins)?;
     let linker = linker::install(project)?;
     Ok(Tools { linker })

@@ -97,6 +97,10 @@ pub(super) fn aarch64(ground: &Ground<'_>) -> Result<Outcome> {
         "--target",
         Arch::Aarch64.triple(),
     ]);
+    // SQLite itself needs a C compiler of that architecture, which few machines have: nothing is
+    // linked here.
+    cargo.env("LIBSQLITE3_SYS_USE_PKG_CONFIG", "1");
+    cargo.env("SQLITE3_LIB_DIR", ground.project.target.join("no-sqlite"));
     ground.case("aarch64", &mut cargo)
 }
 
