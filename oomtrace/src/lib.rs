@@ -3,7 +3,7 @@
 //!
 //! Data flows one way: the kernel's ring buffer ([`probe`]), typed events ([`event`]), the
 //! state machine that makes deaths of them ([`provenance`]), look-ups that outlive an
-//! event ([`identity`]), and what writes the records ([`sinks`]).
+//! event ([`identity`]), what keeps the deaths ([`store`]), and what writes the records ([`sinks`]).
 
 pub mod cli;
 pub mod event;
@@ -12,5 +12,6 @@ pub mod pipeline;
 pub mod probe;
 pub mod provenance;
 pub mod sinks;
+pub mod store;
 pub mod vitals;
 pub mod why;

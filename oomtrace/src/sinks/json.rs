@@ -12,14 +12,20 @@ use crate::{event::text::is_hidden, provenance::record::Record};
 #[derive(Debug)]
 pub struct Json<W>(pub W);
 
+/// A record on its line, without the line's end.
+pub(crate) fn line(record: &Record) -> io::Result<String> {
+    let mut line = Vec::new();
+    record.serialize(&mut serde_json::Serializer::with_formatter(
+        &mut line, Escaping,
+    ))?;
+    String::from_utf8(line).map_err(io::Error::other)
+}
+
 impl<W: Write + Send> Sink for Json<W> {
     fn write(&mut self, record: &Record) -> io::Result<()> {
-        let mut line = Vec::new();
-        record.serialize(&mut serde_json::Serializer::with_formatter(
-            &mut line, Escaping,
-        ))?;
-        line.push(b'\n');
-        self.0.write_all(&line)?;
+        let mut line = line(record)?;
+        line.push('\n');
+        self.0.write_all(line.as_bytes())?;
         self.0.flush()
     }
 }
