@@ -3,14 +3,23 @@
 use std::{ffi::OsString, fs, net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{
+    Args, Parser, Subcommand, ValueEnum,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
 use clap_complete::Shell;
 
-use super::{metrics, scope::ScopeArg};
+use super::{
+    metrics,
+    scope::ScopeArg,
+    store::{ReadArgs, StoreArgs},
+    when,
+};
 use crate::{
-    identity::resolver,
+    identity::{resolver, target::Target},
     probe::{attach::check_ring_bytes, plan::OomHook},
-    provenance::{Config, redact::ArgvPolicy, rules::Rules},
+    provenance::{Config, record::Cause, redact::ArgvPolicy, rules::Rules},
+    store::{Filter, Roles},
 };
 
 /// What killed it? Traces every death by SIGKILL, and every exit with status 137, to
@@ -37,6 +46,10 @@ pub(super) enum Command {
     Run(RunArgs),
     /// Run a command, trace it and what it starts, and say why they ended
     Exec(ExecArgs),
+    /// List the deaths that `run` has stored, the newest first
+    List(ListArgs),
+    /// Show one stored death
+    Show(ShowArgs),
     /// Write the stream of events of the whole node to a file until Ctrl-C, for `replay`
     Record(RecordArgs),
     /// Say what this kernel and these privileges allow, and how to get the rest
@@ -219,6 +232,8 @@ pub(super) struct RunArgs {
     /// Without an address, a port is on this machine only; port 0 is any that is free
     #[arg(long, value_name = "ADDR:PORT", num_args = 0..=1, default_missing_value = metrics::DEFAULT, value_parser = metrics::address)]
     pub(super) listen: Option<SocketAddr>,
+    #[command(flatten)]
+    pub(super) store: StoreArgs,
 }
 
 #[derive(Debug, Args)]
@@ -251,6 +266,97 @@ pub(super) struct ReplayArgs {
     pub(super) scope: ScopeArgs,
     /// A file written by `oomtrace record`, or with `--record`
     pub(super) file: PathBuf,
+}
+
+/// Which of the stored deaths.
+#[derive(Debug, Args)]
+pub(super) struct ListArgs {
+    /// From this time on: so long ago (90s, 2h, 3days), or a time (2026-11-20T13:05:00Z)
+    #[arg(long, value_name = "TIME", value_parser = when::parse)]
+    since: Option<i64>,
+    /// Before this time
+    #[arg(long, value_name = "TIME", value_parser = when::parse)]
+    until: Option<i64>,
+    /// Of this cause; with it, those that went along with others are shown, too
+    #[arg(long, value_parser = cause())]
+    cause: Option<Cause>,
+    /// Of the container with this name, or whose id begins so
+    #[arg(long, value_name = "NAME|ID")]
+    container: Option<String>,
+    /// Of containers in this namespace
+    #[arg(long)]
+    namespace: Option<String>,
+    /// Of this pod
+    #[arg(long, value_name = "[NAMESPACE/]NAME")]
+    pod: Option<String>,
+    /// Of this systemd unit
+    #[arg(long, value_name = "NAME")]
+    unit: Option<String>,
+    /// So many at the most, 0 for all [default: 50 in a table, else all]
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Also those that went along with another (with the init of their namespace, with their
+    /// group), and container runtimes' own helpers
+    #[arg(long)]
+    all: bool,
+    /// A table, or as they are stored: one JSON object a line
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(super) output: Format,
+    #[command(flatten)]
+    pub(super) store: ReadArgs,
+}
+
+impl ListArgs {
+    pub(super) fn filter(&self) -> Result<Filter> {
+        let typed = [
+            ("container", &self.container),
+            ("pod", &self.pod),
+            ("unit", &self.unit),
+        ];
+        let mut targets = Vec::new();
+        for (kind, name) in typed {
+            if let Some(name) = name {
+                targets.push(Target::parse(&format!("{kind}:{name}"))?);
+            }
+        }
+        Ok(Filter {
+            since_ns: self.since,
+            until_ns: self.until,
+            cause: self.cause,
+            namespace: self.namespace.clone(),
+            targets,
+            roles: match (self.all, self.cause) {
+                (true, _) => Roles::All,
+                (false, Some(_)) => Roles::Workloads,
+                (false, None) => Roles::Own,
+            },
+            ..Filter::default()
+        })
+    }
+
+    /// How many at the most, where that was said.
+    pub(super) fn limit(&self) -> Option<usize> {
+        self.limit
+            .map(|limit| if limit == 0 { usize::MAX } else { limit })
+    }
+}
+
+fn cause() -> impl TypedValueParser<Value = Cause> {
+    PossibleValuesParser::new(Cause::ALL.map(Cause::name)).map(|name| {
+        let is_it = |cause: &Cause| cause.name() == name;
+        Cause::ALL.into_iter().find(is_it).unwrap_or(Cause::Unknown)
+    })
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ShowArgs {
+    /// The death's id, or the start of it
+    pub(super) id: String,
+    /// How it looks
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(super) output: Format,
+    #[command(flatten)]
+    pub(super) store: ReadArgs,
 }
 
 #[cfg(test)]

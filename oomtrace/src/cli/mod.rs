@@ -4,6 +4,7 @@
 mod args;
 mod doctor;
 mod exec;
+mod list;
 mod live;
 mod metrics;
 mod output;
@@ -13,14 +14,22 @@ mod run;
 mod runtimes;
 mod scope;
 mod shield;
+mod show;
+mod store;
+mod table;
 mod user;
+mod when;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 
 use self::args::{Cli, Command, EXIT_CODES};
-use crate::{pipeline::PipelineError, probe::error::ProbeError};
+use crate::{
+    pipeline::PipelineError,
+    probe::error::ProbeError,
+    store::{StoreError, Trouble},
+};
 
 /// Exit codes of every subcommand but `exec`.
 mod code {
@@ -56,6 +65,8 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Run(args) => run::run(&args, cli.verbose, started),
         Command::Exec(args) => exec::run(&args, cli.verbose, cli.quiet, started),
+        Command::List(args) => list::run(&args),
+        Command::Show(args) => show::run(&args),
         Command::Record(args) => record::run(&args, cli.verbose, cli.quiet, started),
         Command::Doctor(args) => doctor::run(&args),
         Command::Replay(args) => replay::run(&args),
@@ -113,6 +124,10 @@ fn manual() -> anyhow::Result<Vec<u8>> {
 }
 
 fn failure(error: &anyhow::Error) -> u8 {
+    let store = error.downcast_ref::<StoreError>();
+    if store.is_some_and(|error| error.trouble() == Trouble::Denied) {
+        return code::LACKING;
+    }
     match error.downcast_ref::<ProbeError>() {
         Some(error) if error.is_environment() => code::LACKING,
         _ => code::FAILED,

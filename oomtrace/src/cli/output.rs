@@ -69,6 +69,19 @@ pub(super) fn stdout_sink(format: Format) -> Box<dyn Sink> {
     }
 }
 
+/// How many columns the terminal on stdout has; `None`: it is none.
+pub(super) fn width() -> Option<usize> {
+    let mut size = libc::winsize {
+        ws_row: 0,
+        ws_col: 0,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    // SAFETY: the pointer is to a `winsize`, which is what the request fills.
+    let done = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) };
+    (done == 0 && size.ws_col > 0).then_some(usize::from(size.ws_col))
+}
+
 /// Whether stdout is a pipe that nobody reads any more. Writing would tell, but on a quiet
 /// node nothing is written for hours.
 pub(super) fn reader_is_gone() -> bool {

@@ -18,7 +18,12 @@ use super::{
 use crate::sinks::Sink;
 
 pub(super) fn run(args: &RunArgs, verbose: u8, started: Instant) -> Result<ExitCode> {
-    let mut sinks = vec![output::stdout_sink(args.trace.deaths.output)];
+    let mut sinks = Vec::new();
+    // First: what goes wrong with stdout does not keep a death from being stored.
+    if let Some(store) = args.store.sink()? {
+        sinks.push(Box::new(store) as Box<dyn Sink>);
+    }
+    sinks.push(output::stdout_sink(args.trace.deaths.output));
     let what = Tracing {
         scope: args.scope.scope.clone(),
         ..Tracing::of(&args.trace)?

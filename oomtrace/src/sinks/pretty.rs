@@ -189,6 +189,12 @@ impl<W: Write> Pretty<W> {
 }
 
 impl<W: Write> Pretty<W> {
+    /// Tells one death in full, whatever it is and whatever was told before.
+    pub fn tell(&mut self, death: &Death) -> io::Result<()> {
+        self.death(death)?;
+        self.to.flush()
+    }
+
     /// What is known of a death that was not when it was written.
     fn news(&mut self, death: &Death, news: &News) -> io::Result<()> {
         match &news.summary {

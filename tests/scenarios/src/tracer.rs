@@ -30,7 +30,7 @@ pub enum Start {
 impl Tracer {
     pub fn start(tracer: &Path, hooks: &str, record: Option<&Path>) -> Result<Start> {
         let mut command = Command::new(tracer);
-        command.args(["run", "--output", "json", "--hooks", hooks]);
+        command.args(["run", "--no-store", "--output", "json", "--hooks", hooks]);
         if let Some(path) = record {
             command.arg("--record").arg(path);
         }
@@ -40,7 +40,9 @@ impl Tracer {
     /// With the best hooks, and further options.
     pub fn start_with(tracer: &Path, args: &[&str]) -> Result<Start> {
         let mut command = Command::new(tracer);
-        command.args(["run", "--output", "json"]).args(args);
+        command
+            .args(["run", "--no-store", "--output", "json"])
+            .args(args);
         Self::start_as(&mut command)
     }
 

@@ -85,7 +85,7 @@ impl Tool {
         let program = self.find(oomtrace).context("not installed")?;
         if self == Self::Oomtrace {
             let mut command = command::clean(program);
-            command.args(["run", "--output", "json"]);
+            command.args(["run", "--no-store", "--output", "json"]);
             return Ok(command);
         }
         let mut command = command::clean("unshare");

@@ -71,7 +71,15 @@ impl<'a> Sidecar<'a> {
             mounts.push(bind(path(env::current_exe()?), "/runner"));
             command.extend(["/runner", IN_CGROUP_NAMESPACE]);
         }
-        command.extend(["/oomtrace", "run", "--output", "json", "--scope", "pod"]);
+        command.extend([
+            "/oomtrace",
+            "run",
+            "--no-store",
+            "--output",
+            "json",
+            "--scope",
+            "pod",
+        ]);
         let container = pod.launch(Plan {
             name: "oomtrace",
             limit_bytes: 0,

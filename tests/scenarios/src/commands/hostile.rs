@@ -71,7 +71,7 @@ fn record(options: &Options, recording: &Path) -> Result<(Vec<u8>, Vec<i32>)> {
     let output = Temporary::new("json");
     let mut command = Command::new(&options.tracer);
     command
-        .args(["run", "--output", "json", "--record"])
+        .args(["run", "--no-store", "--output", "json", "--record"])
         .arg(recording)
         .stdout(File::create(&output.0)?);
     let tracer = Program::start_with_stdout(&mut command)?;

@@ -121,7 +121,7 @@ fn odd_ring(options: &Options) -> Result<Vec<String>> {
 
 fn full_disk(options: &Options) -> Result<Vec<String>> {
     let full = File::options().write(true).open("/dev/full")?;
-    let mut command = tracer(options, &["run", "--output", "json"]);
+    let mut command = tracer(options, &["run", "--no-store", "--output", "json"]);
     command.stdout(full);
     let ended = Program::start_with_stdout(&mut command)?.wait(options.program_limit())?;
     Ok(refused(

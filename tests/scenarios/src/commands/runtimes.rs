@@ -68,7 +68,7 @@ impl Drop for Socket {
 
 fn start(options: &Options, socket: Option<&Path>) -> Result<Tracer> {
     let mut command = Command::new(&options.tracer);
-    command.args(["run", "--output", "json"]);
+    command.args(["run", "--no-store", "--output", "json"]);
     if let Some(socket) = socket {
         command.env("DOCKER_HOST", format!("unix://{}", socket.display()));
     }

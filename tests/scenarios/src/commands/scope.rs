@@ -228,7 +228,7 @@ fn in_pod(options: &Options, prefix: &str, paused: &str) -> Result<Vec<String>> 
     let mut command = own.shell("exec \"$0\" \"$@\"");
     command
         .arg(&options.tracer)
-        .args(["run", "--output", "json", "--scope", "pod"]);
+        .args(["run", "--no-store", "--output", "json", "--scope", "pod"]);
     let tracer = running(Tracer::start_as(&mut command)?)?;
     let others = run(&mut outside.shell("kill -9 $$"))?;
     tracer.signal(libc::SIGTERM);

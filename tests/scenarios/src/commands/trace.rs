@@ -46,7 +46,7 @@ const NOBODY: u32 = 65534;
 fn closed_stdout(options: &Options) -> Result<Vec<String>> {
     let mut command = Command::new(&options.tracer);
     command
-        .args(["run", "--output", "json"])
+        .args(["run", "--no-store", "--output", "json"])
         .stdout(Stdio::piped());
     let mut program = Program::start_with_stdout(&mut command)?;
     let stdout = program.take_stdout().context("the tracer's output")?;
@@ -128,7 +128,7 @@ fn unprivileged(options: &Options) -> Result<Vec<String>> {
     let mut command = Command::new(format!("/proc/self/fd/{}", file.as_raw_fd()));
     command
         .arg0("oomtrace")
-        .args(["run", "--output", "json"])
+        .args(["run", "--no-store", "--output", "json"])
         .current_dir("/")
         .uid(NOBODY)
         .gid(NOBODY);

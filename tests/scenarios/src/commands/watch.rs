@@ -95,7 +95,7 @@ impl Watch {
     pub(super) fn start(options: &Options, args: &[&str]) -> Result<Self> {
         let mut command = Command::new(&options.tracer);
         command
-            .args(["run", "--output", "json"])
+            .args(["run", "--no-store", "--output", "json"])
             .args(args)
             .stdout(Stdio::piped());
         let mut program = Program::start_with_stdout(&mut command)?;

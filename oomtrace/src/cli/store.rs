@@ -1,0 +1,119 @@
+//! What can be typed about the store, and the sink that comes of it.
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+
+use crate::store::{
+    DEFAULT_DAYS, DEFAULT_PATH, DEFAULT_SIZE_BYTES, LEAST_SIZE_BYTES, Limits, Options, StoreSink,
+};
+
+/// Options about where deaths are kept, and how long.
+#[derive(Clone, Debug, Args)]
+pub(super) struct StoreArgs {
+    /// Keep deaths in this file, for `list`, `show` and `why`
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_PATH, conflicts_with = "no_store")]
+    store: PathBuf,
+    /// Keep no deaths
+    #[arg(long)]
+    no_store: bool,
+    /// Keep deaths for so many days
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_DAYS, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    store_days: u32,
+    /// Keep so much of them: bytes, or 64MiB, 1GiB and the like; the oldest go first
+    #[arg(long, value_name = "BYTES", default_value_t = Size(DEFAULT_SIZE_BYTES), value_parser = size)]
+    store_size: Size,
+}
+
+impl StoreArgs {
+    /// The sink, if there is to be one.
+    pub(super) fn sink(&self) -> Result<Option<StoreSink>> {
+        if self.no_store {
+            return Ok(None);
+        }
+        let options = Options {
+            limits: Limits {
+                age: Duration::from_secs(u64::from(self.store_days) * 24 * 60 * 60),
+                size_bytes: self.store_size.0,
+            },
+            ..Options::at(&self.store)
+        };
+        StoreSink::start(options)
+            .map(Some)
+            .context("the thread that stores deaths cannot be started")
+    }
+}
+
+/// Options about which store is read.
+#[derive(Clone, Debug, Args)]
+pub(super) struct ReadArgs {
+    /// Where `run` keeps deaths
+    #[arg(long = "store", value_name = "PATH", default_value = DEFAULT_PATH)]
+    pub(super) path: PathBuf,
+}
+
+/// A number of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Size(u64);
+
+const UNITS: [(&str, u64); 6] = [
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+    ("GB", 1_000_000_000),
+    ("MB", 1_000_000),
+    ("kB", 1_000),
+];
+
+impl std::fmt::Display for Size {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let fits = |unit: u64| self.0 > 0 && self.0.is_multiple_of(unit);
+        match UNITS.iter().find(|(_, unit)| fits(*unit)) {
+            Some((name, unit)) => write!(to, "{}{name}", self.0 / unit),
+            None => write!(to, "{}", self.0),
+        }
+    }
+}
+
+fn size(text: &str) -> Result<Size, String> {
+    let (number, unit) = UNITS
+        .iter()
+        .find_map(|(name, unit)| Some((text.strip_suffix(name)?, *unit)))
+        .unwrap_or((text, 1));
+    let bytes = number
+        .trim_end()
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(unit))
+        .ok_or("it must be a number of bytes, for example 268435456 or 256MiB")?;
+    if bytes < LEAST_SIZE_BYTES {
+        return Err(format!(
+            "it must be {} at the least",
+            Size(LEAST_SIZE_BYTES)
+        ));
+    }
+    Ok(Size(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_is_a_number_with_or_without_its_unit() {
+        for (text, bytes) in [
+            ("268435456", 256 << 20),
+            ("256MiB", 256 << 20),
+            ("1GiB", 1 << 30),
+            ("20 MB", 20_000_000),
+        ] {
+            assert_eq!(size(text), Ok(Size(bytes)), "{text}");
+        }
+        for wrong in ["", "MiB", "-1", "1.5GiB", "99999999999GiB", "12 apples"] {
+            assert!(size(wrong).unwrap_err().contains("256MiB"), "{wrong}");
+        }
+        assert!(size("1MiB").unwrap_err().contains("16MiB"));
+        assert_eq!(Size(DEFAULT_SIZE_BYTES).to_string(), "256MiB");
+    }
+}

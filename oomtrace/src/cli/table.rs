@@ -1,0 +1,209 @@
+//! Stored deaths as a table that fits its terminal. What came from other processes is escaped.
+
+use serde_json::Value;
+
+use super::when;
+use crate::{event::text::printable, provenance::short_id, store::Stored};
+
+const HEADS: [&str; 6] = ["TIME", "AGE", "CAUSE", "WHO", "BY", "ID"];
+/// Columns that give way when there is no room, and what is left of each at the least.
+const WHO: usize = 3;
+const BY: usize = 4;
+const LEAST: usize = 12;
+const BETWEEN: &str = "  ";
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Table {
+    zone: String,
+    rows: Vec<[String; 6]>,
+    ids: Vec<String>,
+}
+
+impl Table {
+    pub(super) fn of(deaths: &[Stored], now_ns: i64) -> Self {
+        let mut zone = String::new();
+        let mut rows = Vec::new();
+        for death in deaths {
+            let record: Value = serde_json::from_str(&death.json).unwrap_or_default();
+            let clock;
+            (clock, zone) = when::clock(death.time_ns);
+            rows.push([
+                clock,
+                when::age(now_ns.saturating_sub(death.time_ns)),
+                printable(&death.cause),
+                printable(&who(death)),
+                printable(&by(&record)),
+                printable(short(&death.id)),
+            ]);
+        }
+        Self {
+            zone,
+            rows,
+            ids: deaths.iter().map(|death| printable(&death.id)).collect(),
+        }
+    }
+
+    /// Ids in full, to tell those apart that begin alike.
+    pub(super) fn with_whole_ids(mut self) -> Self {
+        for (row, id) in self.rows.iter_mut().zip(&self.ids) {
+            row[5].clone_from(id);
+        }
+        self
+    }
+
+    /// The text, in lines of at most `width` characters; `None`: as wide as it takes.
+    pub(super) fn render(&self, width: Option<usize>, colour: bool) -> String {
+        let mut heads = HEADS.map(str::to_owned);
+        if !self.zone.is_empty() {
+            heads[0] = format!("TIME ({})", self.zone);
+        }
+        let mut widths = [0; 6];
+        for row in std::iter::once(&heads).chain(&self.rows) {
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = (*width).max(cell.chars().count());
+            }
+        }
+        if let Some(width) = width {
+            shrink(&mut widths, width);
+        }
+        let mut text = String::new();
+        let head = line(&heads, &widths);
+        if colour {
+            text.push_str(&format!("\x1b[1m{head}\x1b[0m\n"));
+        } else {
+            text.push_str(&format!("{head}\n"));
+        }
+        for row in &self.rows {
+            text.push_str(&line(row, &widths));
+            text.push('\n');
+        }
+        text
+    }
+}
+
+/// Takes from the wider of the two columns that can give, until all fits or nothing is left to
+/// take.
+fn shrink(widths: &mut [usize; 6], width: usize) {
+    let all = |widths: &[usize; 6]| widths.iter().sum::<usize>() + 5 * BETWEEN.len();
+    while all(widths) > width {
+        let widest = if widths[WHO] >= widths[BY] { WHO } else { BY };
+        if widths[widest] <= LEAST {
+            break;
+        }
+        widths[widest] -= 1;
+    }
+}
+
+fn line(row: &[String; 6], widths: &[usize; 6]) -> String {
+    let cells: Vec<String> = row
+        .iter()
+        .zip(widths)
+        .map(|(cell, width)| format!("{:<width$}", cut(cell, *width)))
+        .collect();
+    cells.join(BETWEEN).trim_end().to_owned()
+}
+
+/// So many characters at the most, with a mark where some are missing.
+fn cut(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let mut cut: String = text.chars().take(width.saturating_sub(1)).collect();
+    cut.push('…');
+    cut
+}
+
+/// The part of an id that tells deaths of one boot apart: `BOOT-PID`. `show` takes it, too.
+fn short(id: &str) -> &str {
+    id.match_indices('-')
+        .nth(1)
+        .and_then(|(at, _)| id.get(..at))
+        .unwrap_or(id)
+}
+
+/// What died: what people call it, and the process.
+fn who(death: &Stored) -> String {
+    let process = format!("{}[{}]", death.comm.as_deref().unwrap_or("?"), death.pid);
+    let container = death
+        .container
+        .as_deref()
+        .or_else(|| death.container_id.as_deref().map(short_id));
+    match (&death.namespace, &death.pod, container, &death.unit) {
+        (Some(namespace), Some(pod), Some(container), _) => {
+            format!("{namespace}/{pod} {container} {process}")
+        }
+        (_, _, Some(container), _) => format!("{container} {process}"),
+        (.., Some(unit)) => format!("{unit} {process}"),
+        _ => process,
+    }
+}
+
+/// By whom: the actor, or whose limit it was.
+fn by(record: &Value) -> String {
+    let text = |pointer: &str| record.pointer(pointer).and_then(Value::as_str);
+    if let Some(cgroup) = text("/oom/limit_cgroup") {
+        return format!("limit of {cgroup}");
+    }
+    match text("/actor/name").or_else(|| text("/actor/comm")) {
+        Some(name) => match record.pointer("/actor/pid").and_then(Value::as_u64) {
+            Some(pid) => format!("{name}[{pid}]"),
+            None => name.to_owned(),
+        },
+        None => text("/actor/kind").unwrap_or("?").to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(who: &str, by: &str) -> Table {
+        let row = [
+            "2026-11-20 13:05:01",
+            "2 d",
+            "stop_timeout",
+            who,
+            by,
+            "9c464020-1324",
+        ];
+        Table {
+            zone: "UTC".to_owned(),
+            rows: vec![row.map(str::to_owned)],
+            ids: vec!["9c464020-1324-22999217916939".to_owned()],
+        }
+    }
+
+    #[test]
+    fn what_has_room_is_not_cut() {
+        let text = table("web nginx[31744]", "containerd[2210]").render(Some(120), false);
+        assert!(
+            text.contains("web nginx[31744]  containerd[2210]  9c464020-1324"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn lines_fit_the_terminal() {
+        let name = "long".repeat(30);
+        for width in 85..200 {
+            let text = table(&name, &name).render(Some(width), false);
+            assert!(
+                text.lines().all(|line| line.chars().count() <= width),
+                "{text}"
+            );
+            assert!(
+                text.contains("9c464020-1324") && text.contains("stop_timeout"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn ids_are_short_where_they_are_unlike() {
+        assert_eq!(short("9c464020-1324-22999217916939"), "9c464020-1324");
+        assert_eq!(short("9c464020"), "9c464020");
+        let text = table("a", "b").with_whole_ids().render(None, false);
+        assert!(text.contains("22999217916939"), "{text}");
+    }
+}
