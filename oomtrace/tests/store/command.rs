@@ -1,0 +1,212 @@
+//! `oomtrace list` and `oomtrace show`, as they are typed.
+
+use std::{
+    path::Path,
+    process::{Command, Output},
+};
+
+use oomtrace::provenance::record::{Cause, Death, Role};
+
+use crate::support::{Folder, death, record, store};
+
+fn oomtrace(path: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_oomtrace"))
+        .args(args)
+        .arg("--store")
+        .arg(path)
+        .env("TZ", "UTC")
+        .output()
+        .unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn filled() -> Folder {
+    let folder = Folder::new();
+    let along = Death {
+        cause: Cause::NamespaceExit,
+        ..death(3)
+    };
+    let mut along = along;
+    along.victim.role = Some(Role::Child);
+    let mut evil = death(42);
+    evil.victim.comm = Some("\u{1b}[2Jevil\n".to_owned());
+    store(
+        &folder.store(),
+        [record(death(4)), record(along), record(evil)],
+    );
+    folder
+}
+
+#[test]
+fn a_table_is_for_people() {
+    let folder = filled();
+    let done = oomtrace(&folder.store(), &["list"]);
+    let text = stdout(&done);
+    assert_eq!(done.status.code(), Some(0), "{done:?}");
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(
+        lines[0].starts_with("TIME (UTC)") && lines[0].ends_with("ID"),
+        "{text}"
+    );
+    assert!(
+        lines[1].ends_with("10d4559a-42"),
+        "the newest first: {text}"
+    );
+    assert!(
+        lines[2].contains("cgroup_oom") && lines[2].contains("shop/web-6f web fx-oom[4]"),
+        "{text}"
+    );
+    assert!(
+        lines[2].contains("limit of /oomtrace-fx-870") && lines[2].contains("60 min"),
+        "{text}"
+    );
+    assert!(
+        lines[3].contains("not shown: 1 that went along") && lines[3].contains("--all"),
+        "{text}"
+    );
+    assert!(!text.contains('\x1b'), "{text:?}");
+    let text = stdout(&oomtrace(&folder.store(), &["list", "--all"]));
+    assert_eq!(text.lines().count(), 4, "{text}");
+    let text = stdout(&oomtrace(
+        &folder.store(),
+        &["list", "--cause", "namespace_exit"],
+    ));
+    assert!(text.contains("10d4559a-3"), "{text}");
+    let text = stdout(&oomtrace(&folder.store(), &["list", "--limit", "1"]));
+    assert!(
+        text.contains("the newest 1 of more") && !text.contains("10d4559a-4\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn json_is_what_was_stored() {
+    let folder = filled();
+    let done = oomtrace(
+        &folder.store(),
+        &["list", "--output", "json", "--since", "2h"],
+    );
+    let text = stdout(&done);
+    let pids: Vec<u32> = text
+        .lines()
+        .map(|line| {
+            let value: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert_eq!(value["type"], "death");
+            serde_json::from_value::<Death>(value).unwrap().victim.pid
+        })
+        .collect();
+    assert_eq!(pids, [42, 4]);
+    let one = oomtrace(
+        &folder.store(),
+        &["show", "id:10d4559a-42", "--output", "json"],
+    );
+    assert_eq!(stdout(&one).lines().next(), text.lines().next());
+}
+
+#[test]
+fn nothing_found_says_what_was_looked_at() {
+    let folder = filled();
+    for args in [
+        ["list", "--since", "10s"],
+        ["list", "--container", "nobody"],
+        ["list", "--cause", "bpf"],
+    ] {
+        let done = oomtrace(&folder.store(), &args);
+        assert_eq!(done.status.code(), Some(1), "{args:?}");
+        assert!(stdout(&done).is_empty());
+        let text = stderr(&done);
+        assert!(
+            text.contains("none of the 3 deaths") && text.contains("UTC"),
+            "{text}"
+        );
+    }
+    let missing = oomtrace(&folder.path().join("no.db"), &["list"]);
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(stderr(&missing).contains("do: "), "{}", stderr(&missing));
+    let wrong = oomtrace(&folder.store(), &["list", "--since", "soon"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    let wrong = oomtrace(&folder.store(), &["list", "--cause", "boredom"]);
+    assert_eq!(wrong.status.code(), Some(2));
+}
+
+#[test]
+fn one_death_is_shown_as_run_prints_it() {
+    let folder = filled();
+    let done = oomtrace(&folder.store(), &["show", "10d4559a-4"]);
+    let text = stdout(&done);
+    assert_eq!(done.status.code(), Some(0), "{done:?}");
+    assert!(
+        text.starts_with("death 10d4559a-4-42152851930, 20"),
+        "{text}"
+    );
+    for part in [
+        "cgroup_oom",
+        "container  web (0123456789ab) of pod shop/web-6f",
+        "because",
+        "do  Find out",
+    ] {
+        assert!(text.contains(part), "no {part} in {text}");
+    }
+    // One that `run` tells together with others.
+    let text = stdout(&oomtrace(&folder.store(), &["show", "10d4559a-3"]));
+    assert!(text.contains("namespace_exit"), "{text}");
+}
+
+#[test]
+fn several_are_listed_to_choose_from() {
+    let folder = filled();
+    let done = oomtrace(&folder.store(), &["show", "10d4"]);
+    assert_eq!(done.status.code(), Some(1));
+    let text = stderr(&done);
+    assert!(
+        text.contains("3 deaths") && text.contains("10d4559a-42-42152851930"),
+        "{text}"
+    );
+    let none = oomtrace(&folder.store(), &["show", "ffff"]);
+    assert_eq!(none.status.code(), Some(1));
+    assert!(
+        stderr(&none).contains("none of the 3 deaths"),
+        "{}",
+        stderr(&none)
+    );
+}
+
+#[test]
+fn a_word_of_a_newer_version_is_listed_and_shown_as_it_is() {
+    let folder = filled();
+    let connection = rusqlite::Connection::open(folder.store()).unwrap();
+    connection
+        .execute_batch(
+            "UPDATE deaths SET cause = 'boredom' WHERE pid = 4;
+             UPDATE records SET json = replace(json, '\"cause\":\"cgroup_oom\"', '\"cause\":\"boredom\"')
+                 WHERE key = (SELECT key FROM deaths WHERE pid = 4)",
+        )
+        .unwrap();
+    drop(connection);
+    let text = stdout(&oomtrace(&folder.store(), &["list"]));
+    assert!(
+        text.contains("boredom") && text.contains("fx-oom[4]"),
+        "{text}"
+    );
+    let json = stdout(&oomtrace(&folder.store(), &["list", "-o", "json"]));
+    assert!(json.contains(r#""cause":"boredom""#));
+    let shown = oomtrace(&folder.store(), &["show", "10d4559a-4"]);
+    assert_eq!(shown.status.code(), Some(0));
+    assert!(
+        stdout(&shown).contains(r#""cause": "boredom""#),
+        "{}",
+        stdout(&shown)
+    );
+    assert!(
+        stderr(&shown).contains("a newer oomtrace"),
+        "{}",
+        stderr(&shown)
+    );
+}

@@ -1,0 +1,174 @@
+//! What is stored, when it is there, and which revision stays.
+
+use std::{
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use oomtrace::{
+    provenance::record::{Death, Record},
+    sinks::{Sink as _, json::Json},
+    store::{Options, Reader, StoreSink},
+};
+
+use crate::support::{
+    Folder, all, at, death, gap, pids, record, started, stopped, store, wait_for,
+};
+
+fn mode(path: &Path) -> u32 {
+    path.metadata().unwrap().permissions().mode() & 0o7777
+}
+
+#[test]
+fn nobody_else_reads_what_is_stored() {
+    let folder = Folder::new();
+    let path = folder.path().join("lib/oomtrace/deaths.db");
+    let mut sink = StoreSink::start(Options::at(&path)).unwrap();
+    sink.write(&record(death(1))).unwrap();
+    wait_for("death stored", || sink.stats().stored() == 1);
+    assert_eq!(mode(path.parent().unwrap()), 0o700);
+    for suffix in ["", "-wal", "-shm", ".lock"] {
+        let path = path.with_file_name(format!("deaths.db{suffix}"));
+        assert_eq!(mode(&path), 0o600, "{}", path.display());
+    }
+}
+
+#[test]
+fn nothing_is_made_before_there_is_something_to_store() {
+    let folder = Folder::new();
+    let mut sink = StoreSink::start(Options::at(folder.store())).unwrap();
+    std::thread::sleep(Duration::from_millis(400));
+    sink.settle(true).unwrap();
+    assert!(!folder.store().exists());
+}
+
+#[test]
+fn a_death_is_there_within_a_second_as_the_json_sink_writes_it() {
+    let folder = Folder::new();
+    let mut sink = StoreSink::start(Options::at(folder.store())).unwrap();
+    // The file itself, which is made once.
+    sink.write(&record(death(1))).unwrap();
+    wait_for("first death", || sink.stats().stored() == 1);
+    let reader = Reader::open(&folder.store()).unwrap();
+    let mut late = death(2);
+    late.victim.argv = Some(vec!["\u{1b}[2J".to_owned(), "zoë\\xff".to_owned()]);
+    let written = record(late.clone());
+    let began = Instant::now();
+    sink.write(&written).unwrap();
+    let handed_over = began.elapsed();
+    wait_for("second death", || {
+        !reader.by_id(&late.id, 1).unwrap().is_empty()
+    });
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert!(handed_over < Duration::from_millis(100), "{handed_over:?}");
+
+    let stored = reader.by_id(&late.id, 1).unwrap().remove(0);
+    let mut line = Vec::new();
+    Json(&mut line).write(&written).unwrap();
+    assert_eq!(format!("{}\n", stored.json).into_bytes(), line);
+    assert_eq!(stored.death().unwrap(), late);
+}
+
+fn revision(number: u32, revision: u32, is_final: bool) -> Record {
+    record(Death {
+        revision,
+        is_final,
+        summary: format!("revision {revision}"),
+        ..death(number)
+    })
+}
+
+#[test]
+fn a_newer_revision_stays_and_a_final_one_for_good() {
+    let folder = Folder::new();
+    let path = folder.store();
+    let summaries = || -> Vec<String> {
+        let all = all(&path);
+        all.iter()
+            .map(|stored| stored.death().unwrap().summary)
+            .collect()
+    };
+    // Each by itself: what comes together is joined before it is stored.
+    store(&path, [revision(1, 1, false)]);
+    assert_eq!(summaries(), ["revision 1"]);
+    store(&path, [revision(1, 3, false)]);
+    assert_eq!(summaries(), ["revision 3"]);
+    store(&path, [revision(1, 2, false)]);
+    assert_eq!(summaries(), ["revision 3"]);
+    store(&path, [revision(1, 4, true)]);
+    store(&path, [revision(1, 5, false)]);
+    assert_eq!(summaries(), ["revision 4"]);
+    // In one go, and in any order.
+    store(&path, [revision(2, 1, false), revision(2, 2, true)]);
+    assert_eq!(summaries(), ["revision 2", "revision 4"]);
+}
+
+#[test]
+fn a_death_counts_once() {
+    let folder = Folder::new();
+    let mut sink = StoreSink::start(Options::at(folder.store())).unwrap();
+    for (number, last) in [(1, 1), (1, 2), (2, 1), (1, 3)] {
+        let before = sink.stats().stored();
+        sink.write(&revision(number, last, false)).unwrap();
+        wait_for("commit", || {
+            sink.stats().waiting() == 0 && (last > 1 || sink.stats().stored() > before)
+        });
+    }
+    sink.settle(true).unwrap();
+    assert_eq!(sink.stats().stored(), 2);
+    assert_eq!((sink.stats().errors(), sink.stats().dropped()), (0, 0));
+}
+
+#[test]
+fn what_is_stored_outlives_its_writers() {
+    let folder = Folder::new();
+    store(&folder.store(), (1..=3).map(|number| record(death(number))));
+    store(&folder.store(), (3..=5).map(|number| record(death(number))));
+    assert_eq!(pids(&all(&folder.store())), [5, 4, 3, 2, 1]);
+}
+
+fn ns(time: &str) -> i64 {
+    let format = &time::format_description::well_known::Rfc3339;
+    let time = time::OffsetDateTime::parse(time, format).unwrap();
+    i64::try_from(time.unix_timestamp_nanos()).unwrap()
+}
+
+#[test]
+fn it_is_known_when_a_tracer_watched() {
+    let folder = Folder::new();
+    let (first, lost, found, last) = (at(-100.0), at(-80.0), at(-70.0), at(-60.0));
+    store(
+        &folder.store(),
+        [
+            started(first.clone()),
+            gap(&lost, &found),
+            record(death(1)),
+            stopped(last.clone()),
+        ],
+    );
+    let again = at(-20.0);
+    store(&folder.store(), [started(again.clone())]);
+    let reader = Reader::open(&folder.store()).unwrap();
+    let watched =
+        |time: &str, plus_s: i64| reader.watched(ns(time) + plus_s * 1_000_000_000).unwrap();
+
+    let before = watched(&first, -5);
+    assert!(before.by.is_none() && before.before.is_none());
+    assert_eq!(before.after.unwrap().started_ns, ns(&first));
+
+    let during = watched(&lost, 5);
+    assert!(during.by.is_some_and(|watch| watch.is_ended));
+    assert_eq!(during.gaps.len(), 1);
+    assert_eq!(during.gaps[0].lost, 3);
+    assert!(watched(&first, 5).gaps.is_empty());
+
+    let between = watched(&last, 5);
+    assert!(between.by.is_none());
+    assert_eq!(between.before.unwrap().seen_ns, ns(&last));
+    assert_eq!(between.after.unwrap().started_ns, ns(&again));
+
+    let open = watched(&again, 0).by.unwrap();
+    assert!(!open.is_ended);
+}

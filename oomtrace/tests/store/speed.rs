@@ -1,0 +1,156 @@
+//! How fast a store with a million deaths answers. By hand:
+//!
+//!     cargo test --release -p oomtrace --test store -- --ignored --nocapture a_million_deaths
+//!
+//! `OOMTRACE_DEATHS` sets another number.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    time::{Duration, Instant},
+};
+
+use oomtrace::{
+    identity::target::Target,
+    provenance::record::{Cause, Container, Death, Role},
+    sinks::Sink as _,
+    store::{Filter, Limits, Options, Reader, Roles, StoreSink},
+};
+
+use crate::support::{Folder, at, death, record};
+
+const LIST: Duration = Duration::from_millis(100);
+const WHY: Duration = Duration::from_millis(50);
+
+/// One of 200 containers, each of which dies again and again; every third is a child.
+fn one(number: u32, base: &Death) -> Death {
+    let mut death = base.clone();
+    death.id = format!(
+        "10d4559a-{}-{}",
+        number % 4_000_000,
+        42_152_851_930 + u64::from(number)
+    );
+    death.victim.pid = number % 4_000_000;
+    death.time = at(-f64::from(1_000_000 - number.min(1_000_000)));
+    let name = format!("container-{}", number % 200);
+    death.container = base.container.as_ref().map(|container| Container {
+        id: format!("{:0>64x}", number / 3),
+        name: Some(name.clone()),
+        pod: Some(format!("{name}-pod")),
+        namespace: Some(format!("namespace-{}", number % 20)),
+        ..container.clone()
+    });
+    death.victim.role = Some(if number.is_multiple_of(3) {
+        Role::Child
+    } else {
+        Role::ContainerInit
+    });
+    if number.is_multiple_of(5) {
+        death.cause = Cause::StopTimeout;
+    }
+    death
+}
+
+#[test]
+#[ignore = "takes minutes and gigabytes: see the module"]
+fn a_million_deaths_are_asked_about() {
+    let deaths: u32 = std::env::var("OOMTRACE_DEATHS")
+        .ok()
+        .and_then(|number| number.parse().ok())
+        .unwrap_or(1_000_000);
+    let folder = Folder::new();
+    let path = folder.store();
+    let options = Options {
+        limits: Limits {
+            size_bytes: 64 << 30,
+            ..Limits::default()
+        },
+        ..Options::at(&path)
+    };
+    let mut sink = StoreSink::start(options).unwrap();
+    let stats = sink.stats();
+    let base = death(1);
+    let began = Instant::now();
+    for number in 1..=deaths {
+        sink.write(&record(one(number, &base))).unwrap();
+        while stats.waiting() > 5_000 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    while stats.waiting() > 0 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let took = began.elapsed();
+    sink.settle(true).unwrap();
+    let bytes = fs::metadata(&path).unwrap().len();
+    let mut report = format!(
+        "{deaths} deaths stored in {took:.1?}: {:.0} a second; {} bytes each, {} of them JSON\n",
+        f64::from(deaths) / took.as_secs_f64(),
+        bytes / u64::from(deaths),
+        serde_json::to_string(&record(base)).unwrap().len(),
+    );
+    assert_eq!(stats.stored(), u64::from(deaths));
+
+    let reader = Reader::open(&path).unwrap();
+    let web = || vec![Target::Container("container-77".to_owned())];
+    let filter = |targets: Vec<Target>, roles| Filter {
+        targets,
+        roles,
+        ..Filter::default()
+    };
+    let mut measure = |what: &str, bound: Duration, ask: &dyn Fn() -> usize| {
+        let first = Instant::now();
+        let rows = ask();
+        let first = first.elapsed();
+        let again = Instant::now();
+        ask();
+        writeln!(
+            report,
+            "{what}: {rows} rows, {first:.1?} the first time, {:.1?} the second",
+            again.elapsed()
+        )
+        .unwrap();
+        assert!(first < bound, "{report}");
+    };
+    let list = |filter: Filter| {
+        let reader = &reader;
+        move || reader.list(&filter, None, 50).unwrap().len()
+    };
+    measure("newest 50", LIST, &list(Filter::default()));
+    measure(
+        "newest 50 of a container",
+        LIST,
+        &list(filter(web(), Roles::Own)),
+    );
+    let cause = Filter {
+        cause: Some(Cause::StopTimeout),
+        namespace: Some("namespace-10".to_owned()),
+        ..Filter::default()
+    };
+    measure("newest 50 of a cause and a namespace", LIST, &list(cause));
+    let any = filter(vec![Target::Any("container-77".to_owned())], Roles::Own);
+    measure("newest 50 of any that is called so", LIST, &list(any));
+    let id = filter(vec![Target::Container("0".repeat(60) + "1a2b")], Roles::Own);
+    measure("newest 50 of a container's id", LIST, &list(id));
+    measure("nothing found: what is there", LIST, &|| {
+        usize::try_from(reader.span().unwrap().deaths).unwrap()
+    });
+    measure("latest main death", WHY, &|| {
+        usize::from(reader.latest_main().unwrap().is_some())
+    });
+    measure("latest main death of a container", WHY, &|| {
+        let target = &web()[0];
+        reader.of_target(target, Roles::Main, 1).unwrap().len()
+    });
+    let last = reader.latest_main().unwrap().unwrap().death().unwrap();
+    measure("20 earlier ones of the same workload", WHY, &|| {
+        reader.earlier(&last, 20).unwrap().len()
+    });
+    measure("what it led to", WHY, &|| {
+        reader.caused_by(&last.id, 20).unwrap().len()
+    });
+    measure("one by the start of its id", WHY, &|| {
+        reader.by_id("10d4559a-777777", 20).unwrap().len()
+    });
+    println!("{report}");
+}
