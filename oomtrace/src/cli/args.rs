@@ -52,6 +52,8 @@ pub(super) enum Command {
     Show(ShowArgs),
     /// Write the stream of events of the whole node to a file until Ctrl-C, for `replay`
     Record(RecordArgs),
+    /// Tell a stored death in full: what happened, what it was not, what to do
+    Why(WhyArgs),
     /// Say what this kernel and these privileges allow, and how to get the rest
     Doctor(DoctorArgs),
     /// Put a recorded stream of events through the same pipeline
@@ -266,6 +268,22 @@ pub(super) struct ReplayArgs {
     pub(super) scope: ScopeArgs,
     /// A file written by `oomtrace record`, or with `--record`
     pub(super) file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct WhyArgs {
+    /// Whose death: container:NAME|ID, pod:[NAMESPACE/]NAME, unit:NAME, cgroup:PATH, pid:N, id:ID;
+    /// without a prefix it may be any of them, or a command's name [default: the latest with which a container or a
+    /// unit ended]
+    pub(super) target: Option<String>,
+    /// Also write it as a page of HTML to this file
+    #[arg(long, value_name = "FILE")]
+    pub(super) html: Option<PathBuf>,
+    /// A page for people, or one JSON object
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(super) output: Format,
+    #[command(flatten)]
+    pub(super) store: ReadArgs,
 }
 
 /// Which of the stored deaths.

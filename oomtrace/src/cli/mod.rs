@@ -19,6 +19,7 @@ mod store;
 mod table;
 mod user;
 mod when;
+mod why;
 
 use std::process::ExitCode;
 
@@ -68,6 +69,7 @@ pub fn main() -> ExitCode {
         Command::List(args) => list::run(&args),
         Command::Show(args) => show::run(&args),
         Command::Record(args) => record::run(&args, cli.verbose, cli.quiet, started),
+        Command::Why(args) => why::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Completions { shell } => {

@@ -3,6 +3,7 @@
 
 use std::{
     process::ExitCode,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -15,12 +16,14 @@ use super::{
     metrics, output,
     shield::Shield,
 };
-use crate::sinks::Sink;
+use crate::sinks::{Sink, metrics::StoreFigures};
 
 pub(super) fn run(args: &RunArgs, verbose: u8, started: Instant) -> Result<ExitCode> {
     let mut sinks = Vec::new();
     // First: what goes wrong with stdout does not keep a death from being stored.
+    let mut figures = None;
     if let Some(store) = args.store.sink()? {
+        figures = Some(store.stats() as Arc<dyn StoreFigures>);
         sinks.push(Box::new(store) as Box<dyn Sink>);
     }
     sinks.push(output::stdout_sink(args.trace.deaths.output));
@@ -31,7 +34,7 @@ pub(super) fn run(args: &RunArgs, verbose: u8, started: Instant) -> Result<ExitC
     // It serves until all is written.
     let mut server = None;
     if let Some(at) = args.listen {
-        let (serving, sink) = metrics::serve(at, &what.vitals, None)?;
+        let (serving, sink) = metrics::serve(at, &what.vitals, figures)?;
         sinks.push(sink);
         server = Some(serving);
     }

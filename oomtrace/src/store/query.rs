@@ -60,6 +60,8 @@ pub struct Filter {
     /// Each of them must fit.
     pub targets: Vec<Target>,
     pub pid: Option<u32>,
+    /// Its name, as the kernel has it.
+    pub command: Option<String>,
     /// The death that led to it.
     pub caused_by: Option<String>,
     pub roles: Roles,
@@ -317,31 +319,42 @@ impl Reader {
     /// name (in the same namespace), else of the same unit, else of the same command in the same
     /// cgroup; and in the same role.
     pub fn earlier(&self, death: &Death, limit: usize) -> Result<Vec<Stored>, StoreError> {
-        let Some(time_ns) = super::row::parse_time(&death.time) else {
+        let Some((filter, time_ns)) = of_workload(death) else {
             return Ok(Vec::new());
         };
-        let mut filter = Filter {
+        let before = Filter {
             until_ns: Some(time_ns),
-            roles: Roles::Own,
-            ..Filter::default()
+            ..filter
         };
-        match (&death.container, &death.unit) {
-            (Some(container), _) => {
-                let name = container.name.as_ref().unwrap_or(&container.id);
-                filter.targets.push(Target::Container(name.clone()));
-                filter.namespace.clone_from(&container.namespace);
-            }
-            (None, Some(unit)) => filter.targets.push(Target::Unit(unit.name.clone())),
-            (None, None) => match &death.victim.cgroup {
-                Some(cgroup) => filter.targets.push(Target::Cgroup(cgroup.clone())),
-                None => return Ok(Vec::new()),
-            },
-        }
+        self.like(death, &before, limit)
+    }
+
+    /// The next death of the same workload, if it came within a day.
+    pub fn next(&self, death: &Death) -> Result<Option<Stored>, StoreError> {
+        const DAY_NS: i64 = 24 * 60 * 60 * 1_000_000_000;
+        let Some((filter, time_ns)) = of_workload(death) else {
+            return Ok(None);
+        };
+        let after = Filter {
+            since_ns: Some(time_ns.saturating_add(1)),
+            until_ns: Some(time_ns.saturating_add(DAY_NS)),
+            ..filter
+        };
+        Ok(self.like(death, &after, usize::MAX)?.pop())
+    }
+
+    /// Those that fit, and are what this death is one of.
+    fn like(
+        &self,
+        death: &Death,
+        filter: &Filter,
+        limit: usize,
+    ) -> Result<Vec<Stored>, StoreError> {
         let role = serde_json::to_value(death.victim.role).ok();
         let role = role.as_ref().and_then(serde_json::Value::as_str);
         let is_main = matches!(role, Some("container_init" | "unit_main"));
         let mut same = Vec::new();
-        self.each(&filter, usize::MAX, |stored| {
+        self.each(filter, usize::MAX, |stored| {
             let fits = stored.role.as_deref() == role
                 && (is_main || stored.comm == death.victim.comm)
                 && stored.id != death.id;
@@ -693,6 +706,7 @@ impl Plan {
             ("namespace", filter.namespace.as_deref()),
             ("cause", filter.cause.map(Cause::name)),
             ("caused_by", filter.caused_by.as_deref()),
+            ("comm", filter.command.as_deref()),
         ];
         for (column, value) in texts {
             if let Some(value) = value {
@@ -780,4 +794,23 @@ fn has_journal(path: &Path) -> bool {
         Ok(journal) => journal.len() > 0,
         Err(error) => error.kind() != io::ErrorKind::NotFound,
     }
+}
+/// Deaths of the workload that this death is one of, and when it died. `None`: nothing tells which
+/// that is.
+fn of_workload(death: &Death) -> Option<(Filter, i64)> {
+    let time_ns = super::row::parse_time(&death.time)?;
+    let mut filter = Filter {
+        roles: Roles::Own,
+        ..Filter::default()
+    };
+    let target = match (&death.container, &death.unit) {
+        (Some(container), _) => {
+            filter.namespace.clone_from(&container.namespace);
+            Target::Container(container.name.as_ref().unwrap_or(&container.id).clone())
+        }
+        (None, Some(unit)) => Target::Unit(unit.name.clone()),
+        (None, None) => Target::Cgroup(death.victim.cgroup.clone()?),
+    };
+    filter.targets.push(target);
+    Some((filter, time_ns))
 }

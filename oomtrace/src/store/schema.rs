@@ -44,6 +44,7 @@ const STEPS: &[&str] = &["
     CREATE INDEX deaths_main ON deaths (time_ns) WHERE weight = 3;
     CREATE INDEX deaths_cause ON deaths (cause, time_ns, weight);
     CREATE INDEX deaths_pid ON deaths (pid, time_ns, weight);
+    CREATE INDEX deaths_comm ON deaths (comm, time_ns, weight);
     CREATE INDEX deaths_container ON deaths (container, time_ns, weight) WHERE container IS NOT NULL;
     CREATE INDEX deaths_container_id ON deaths (container_id, time_ns, weight) WHERE container_id IS NOT NULL;
     CREATE INDEX deaths_pod ON deaths (pod, time_ns, weight) WHERE pod IS NOT NULL;

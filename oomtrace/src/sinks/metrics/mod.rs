@@ -30,7 +30,7 @@ use std::{
 pub use self::page::{Format, Page};
 use self::{current::Session, deaths::Deaths, families::Families};
 use super::Sink;
-use crate::{identity::host, provenance::record::Record, vitals::Vitals};
+use crate::{identity::host, provenance::record::Record, store::StoreStats, vitals::Vitals};
 
 /// What is to be told of a store.
 pub trait StoreFigures: Send + Sync {
@@ -42,6 +42,24 @@ pub trait StoreFigures: Send + Sync {
     fn dropped(&self) -> u64;
     /// Attempts at writing that failed.
     fn errors(&self) -> u64;
+}
+
+impl StoreFigures for StoreStats {
+    fn stored(&self) -> u64 {
+        self.stored()
+    }
+
+    fn waiting(&self) -> u64 {
+        self.waiting()
+    }
+
+    fn dropped(&self) -> u64 {
+        self.dropped()
+    }
+
+    fn errors(&self) -> u64 {
+        self.errors()
+    }
 }
 
 /// See the module.

@@ -4,6 +4,7 @@
 mod doctor;
 mod exec;
 mod faithful;
+mod history;
 mod hostile;
 mod loss;
 mod recording;
@@ -46,6 +47,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         runtimes::CASES,
         scope::CASES,
         symbols::CASES,
+        history::CASES,
         hostile::CASES,
         doctor::CASES,
         refusals::CASES,

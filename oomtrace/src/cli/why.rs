@@ -1,0 +1,287 @@
+//! `oomtrace why`: one stored death, told in full.
+
+use std::{
+    fs,
+    io::{self, IsTerminal as _},
+    path::Path,
+    process::ExitCode,
+};
+
+use anyhow::{Context as _, Result, anyhow};
+
+use super::{
+    args::{Format, WhyArgs},
+    code, output,
+    table::Table,
+    when,
+};
+use crate::{
+    event::text::printable,
+    identity::target::Target,
+    provenance::record::Death,
+    sinks::{
+        html,
+        story::{self, Look},
+    },
+    store::{Filter, Reader, Roles, Stored, now_ns},
+    why::{Around, Story, tell},
+};
+
+/// Of a page where nothing says how wide it may be.
+const WIDTH: usize = 100;
+/// So many of the latest deaths of a target are looked at.
+const LOOKED_AT: usize = 200;
+/// So many workloads are listed to choose from.
+const CHOICE: usize = 20;
+/// So many earlier deaths are set beside one.
+const EARLIER: usize = 1000;
+/// So many that went with it are looked at.
+const WITH_IT: usize = 1000;
+
+pub(super) fn run(args: &WhyArgs) -> Result<ExitCode> {
+    let reader = Reader::open(&args.store.path)?;
+    let chosen = match &args.target {
+        None => latest(&reader)?,
+        Some(target) => match of(&reader, target)? {
+            Choice::One(stored) => Some(*stored),
+            Choice::None => None,
+            Choice::Several(all) => {
+                output::complain(&choose(target, &all));
+                return Ok(ExitCode::from(code::FAILED));
+            }
+        },
+    };
+    let Some(stored) = chosen else {
+        output::complain(&nothing(&reader, args.target.as_deref())?);
+        return Ok(ExitCode::from(code::FAILED));
+    };
+    let death = stored.death().with_context(|| {
+        format!(
+            "death {} was written by a newer oomtrace and cannot be told by this one\n\
+             do: `oomtrace show {}` prints it as it is stored",
+            printable(&stored.id),
+            printable(&stored.id)
+        )
+    })?;
+    let surroundings = Surroundings::of(&reader, &death)?;
+    let story = tell(&death, &surroundings.around());
+    if let Some(path) = &args.html {
+        write_page(path, &story)?;
+    }
+    match args.output {
+        Format::Json => {
+            let mut line = serde_json::to_vec(&story)?;
+            line.push(b'\n');
+            output::print(&line)
+        }
+        Format::Pretty => {
+            let mut page = Vec::new();
+            let look = Look {
+                colour: output::colour(io::stdout().is_terminal()),
+                width: output::width().unwrap_or(WIDTH),
+            };
+            story::write(&mut page, &story, look)?;
+            if args.target.is_none() {
+                page.extend_from_slice(since(&reader, &stored)?.as_bytes());
+            }
+            output::print(&page)
+        }
+    }
+}
+
+/// The latest death that ended a container or a unit; where there is none, the latest of all that
+/// are not a runtime's own.
+fn latest(reader: &Reader) -> Result<Option<Stored>> {
+    if let Some(stored) = reader.latest_main()? {
+        return Ok(Some(stored));
+    }
+    for roles in [Roles::Own, Roles::Workloads] {
+        let filter = Filter {
+            roles,
+            ..Filter::default()
+        };
+        if let Some(stored) = reader.list(&filter, None, 1)?.pop() {
+            return Ok(Some(stored));
+        }
+    }
+    Ok(None)
+}
+
+enum Choice {
+    None,
+    One(Box<Stored>),
+    /// The latest death of each workload.
+    Several(Vec<Stored>),
+}
+
+/// What somebody points at.
+fn of(reader: &Reader, typed: &str) -> Result<Choice> {
+    if let Some(id) = typed.strip_prefix("id:") {
+        return Ok(by_workload(reader.by_id(id, CHOICE)?, |stored| {
+            stored.id.clone()
+        }));
+    }
+    if let Some(pid) = typed.strip_prefix("pid:") {
+        let pid = pid
+            .parse()
+            .map_err(|_| anyhow!("{pid:?} is no process id: for example pid:31744"))?;
+        return Ok(first(reader.of_pid(pid, 1)?));
+    }
+    let target = Target::parse(typed)?;
+    // A main process says more than what ended with it; but it may be a child that is asked for.
+    let mut found = reader.of_target(&target, Roles::Main, LOOKED_AT)?;
+    if found.is_empty() {
+        found = reader.of_target(&target, Roles::Workloads, LOOKED_AT)?;
+    }
+    if matches!(target, Target::Any(_)) {
+        if found.is_empty() {
+            let of_command = Filter {
+                command: Some(typed.to_owned()),
+                roles: Roles::Workloads,
+                ..Filter::default()
+            };
+            found = reader.list(&of_command, None, LOOKED_AT)?;
+        }
+        found.extend(reader.by_id(typed, CHOICE)?);
+        if let Ok(pid) = typed.parse() {
+            found.extend(reader.of_pid(pid, 1)?);
+        }
+    }
+    found.sort_by_key(|stored| std::cmp::Reverse(stored.time_ns));
+    // Whatever is below one cgroup belongs together.
+    if matches!(target, Target::Cgroup(_)) {
+        return Ok(first(found));
+    }
+    Ok(by_workload(found, workload))
+}
+
+fn first(found: Vec<Stored>) -> Choice {
+    match found.into_iter().next() {
+        Some(stored) => Choice::One(Box::new(stored)),
+        None => Choice::None,
+    }
+}
+
+/// The latest of each, if there are several.
+fn by_workload(found: Vec<Stored>, key: impl Fn(&Stored) -> String) -> Choice {
+    let mut keys: Vec<String> = Vec::new();
+    let mut latest: Vec<Stored> = Vec::new();
+    for stored in found {
+        let key = key(&stored);
+        if !keys.contains(&key) {
+            keys.push(key);
+            latest.push(stored);
+        }
+    }
+    if latest.len() > 1 {
+        return Choice::Several(latest);
+    }
+    first(latest)
+}
+
+/// What a death is one of: the container by its name and namespace, the unit, or the command in
+/// its cgroup.
+fn workload(stored: &Stored) -> String {
+    let word = |text: &Option<String>| text.clone().unwrap_or_default();
+    if let Some(id) = &stored.container_id {
+        let name = stored.container.as_ref().unwrap_or(id);
+        return format!("container {} {name}", word(&stored.namespace));
+    }
+    match &stored.unit {
+        Some(unit) => format!("unit {unit}"),
+        None => format!("process {} {}", word(&stored.cgroup), word(&stored.comm)),
+    }
+}
+
+fn choose(typed: &str, all: &[Stored]) -> String {
+    let shown = all.get(..CHOICE).unwrap_or(all);
+    format!(
+        "{} workloads or deaths may be meant by {:?}: choose one by its id, or say which kind it is \
+         (container:, pod:, unit:, cgroup:, pid:, id:)\n{}",
+        all.len(),
+        printable(typed),
+        Table::of(shown, now_ns())
+            .with_whole_ids()
+            .render(output::width(), false)
+    )
+}
+
+fn nothing(reader: &Reader, typed: Option<&str>) -> Result<String> {
+    let span = reader.span()?;
+    let what = typed.map_or_else(String::new, |typed| format!(" of {:?}", printable(typed)));
+    Ok(match (span.first_ns, span.last_ns) {
+        (Some(first_ns), Some(last_ns)) => format!(
+            "no death{what} is stored\n\
+             found: {} deaths from {} to {}\n\
+             do: look for it with `oomtrace list --all`",
+            span.deaths,
+            when::local(first_ns),
+            when::local(last_ns)
+        ),
+        _ => format!(
+            "no death{what} is stored, and no other\n\
+             do: let `oomtrace run` trace until it happens"
+        ),
+    })
+}
+
+/// What came after the latest main death.
+fn since(reader: &Reader, stored: &Stored) -> Result<String> {
+    let filter = Filter {
+        since_ns: Some(stored.time_ns.saturating_add(1)),
+        roles: Roles::Workloads,
+        ..Filter::default()
+    };
+    let after = reader.list(&filter, None, LOOKED_AT)?;
+    let Some(latest) = after.first() else {
+        return Ok(String::new());
+    };
+    let count = match after.len() {
+        LOOKED_AT => format!("{LOOKED_AT} or more"),
+        count => count.to_string(),
+    };
+    Ok(format!(
+        "\nafter it came {count} minor deaths, the latest {} ago: `oomtrace why id:{}`\n",
+        when::age(now_ns().saturating_sub(latest.time_ns)),
+        printable(&latest.id)
+    ))
+}
+
+/// What is stored around a death.
+struct Surroundings {
+    cause: Option<Death>,
+    with_it: Vec<Death>,
+    before: Vec<Death>,
+    next: Option<Death>,
+}
+
+impl Surroundings {
+    fn of(reader: &Reader, death: &Death) -> Result<Self> {
+        let readable = |all: Vec<Stored>| all.iter().filter_map(|one| one.death().ok()).collect();
+        let cause = match &death.caused_by {
+            Some(id) => reader.by_id(id, 1)?.pop(),
+            None => None,
+        };
+        Ok(Self {
+            cause: cause.and_then(|cause| cause.death().ok()),
+            with_it: readable(reader.caused_by(&death.id, WITH_IT)?),
+            before: readable(reader.earlier(death, EARLIER)?),
+            next: reader.next(death)?.and_then(|next| next.death().ok()),
+        })
+    }
+
+    fn around(&self) -> Around<'_> {
+        Around {
+            cause: self.cause.as_ref(),
+            with_it: &self.with_it,
+            before: &self.before,
+            next: self.next.as_ref(),
+        }
+    }
+}
+
+fn write_page(path: &Path, story: &Story<'_>) -> Result<()> {
+    let mut page = Vec::new();
+    html::write(&mut page, story)?;
+    fs::write(path, page).with_context(|| format!("{} cannot be written", path.display()))
+}
