@@ -34,12 +34,12 @@ impl StoreArgs {
         }
         let options = Options {
             limits: Limits {
-                age: Duration::from_secs(u64::from(self.store_days) * 24 * 60 * 60),
+                age: Duration::from_hours(u64::from(self.store_days) * 24),
                 size_bytes: self.store_size.0,
             },
             ..Options::at(&self.store)
         };
-        StoreSink::start(options)
+        StoreSink::start(&options)
             .map(Some)
             .context("the thread that stores deaths cannot be started")
     }

@@ -315,9 +315,9 @@ impl Reader {
         Ok(Vec::new())
     }
 
-    /// Deaths of the same workload before this one, the latest first: of the same container by
-    /// name (in the same namespace), else of the same unit, else of the same command in the same
-    /// cgroup; and in the same role.
+    /// Deaths of the same workload before this one, the latest first: of containers of the same
+    /// name (of the same pod or its like, see [`workload`], in the same namespace), else of the
+    /// same unit, else of the same command in the same cgroup; and in the same role.
     pub fn earlier(&self, death: &Death, limit: usize) -> Result<Vec<Stored>, StoreError> {
         let Some((filter, time_ns)) = of_workload(death) else {
             return Ok(Vec::new());
@@ -353,10 +353,13 @@ impl Reader {
         let role = serde_json::to_value(death.victim.role).ok();
         let role = role.as_ref().and_then(serde_json::Value::as_str);
         let is_main = matches!(role, Some("container_init" | "unit_main"));
+        let pod = death.container.as_ref();
+        let pod = pod.and_then(|container| container.pod.as_deref());
         let mut same = Vec::new();
         self.each(filter, usize::MAX, |stored| {
             let fits = stored.role.as_deref() == role
                 && (is_main || stored.comm == death.victim.comm)
+                && stored.pod.as_deref().map(workload) == pod.map(workload)
                 && stored.id != death.id;
             if fits {
                 same.push(stored.clone());
@@ -551,7 +554,7 @@ impl Reader {
         let mut plan = Plan::new(filter);
         for target in &filter.targets {
             let ways = self.ways(target)?;
-            plan.narrow(ways);
+            plan.narrow(&ways);
         }
         Ok(plan)
     }
@@ -605,6 +608,27 @@ impl Reader {
                 ways
             }
         })
+    }
+}
+
+/// What a pod's name begins with, before what Kubernetes makes up for each one: the name of the
+/// Deployment, DaemonSet, Job or StatefulSet behind it.
+fn workload(pod: &str) -> &str {
+    /// The characters of made-up names: none that would spell a word.
+    const MADE_UP: &str = "bcdfghjklmnpqrstvwxz2456789";
+    let is_made_up = |part: &str| part.chars().all(|c| MADE_UP.contains(c));
+    let Some((rest, last)) = pod.rsplit_once('-') else {
+        return pod;
+    };
+    if !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit()) {
+        return rest;
+    }
+    if last.len() != 5 || !is_made_up(last) {
+        return pod;
+    }
+    match rest.rsplit_once('-') {
+        Some((name, hash)) if (8..=10).contains(&hash.len()) && is_made_up(hash) => name,
+        _ => rest,
     }
 }
 
@@ -729,7 +753,7 @@ impl Plan {
     }
 
     /// Each way so far, by each of these.
-    fn narrow(&mut self, by: Vec<Way>) {
+    fn narrow(&mut self, by: &[Way]) {
         self.ways = self
             .ways
             .iter()
@@ -795,6 +819,7 @@ fn has_journal(path: &Path) -> bool {
         Err(error) => error.kind() != io::ErrorKind::NotFound,
     }
 }
+
 /// Deaths of the workload that this death is one of, and when it died. `None`: nothing tells which
 /// that is.
 fn of_workload(death: &Death) -> Option<(Filter, i64)> {
@@ -813,4 +838,25 @@ fn of_workload(death: &Death) -> Option<(Filter, i64)> {
     };
     filter.targets.push(target);
     Some((filter, time_ns))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::workload;
+
+    #[test]
+    fn pods_of_one_workload_are_told_by_their_names() {
+        for (pod, name) in [
+            ("web-6f7d8b9c4-tq2nn", "web"),
+            ("web-api-6f7d8b9c4-tq2nn", "web-api"),
+            ("agent-x7k2p", "agent"),
+            ("db-0", "db"),
+            ("db-12", "db"),
+            ("web", "web"),
+            ("web-front", "web-front"),
+            ("static-pod-worker", "static-pod-worker"),
+        ] {
+            assert_eq!(workload(pod), name, "{pod}");
+        }
+    }
 }

@@ -32,7 +32,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            age: Duration::from_secs(u64::from(DEFAULT_DAYS) * 24 * 60 * 60),
+            age: Duration::from_hours(u64::from(DEFAULT_DAYS) * 24),
             size_bytes: DEFAULT_SIZE_BYTES,
         }
     }

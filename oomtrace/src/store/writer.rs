@@ -26,9 +26,9 @@ const GATHER: Duration = Duration::from_millis(200);
 /// A disk that failed is tried again after this.
 const RETRY: Duration = Duration::from_secs(2);
 /// How often it is noted that the tracer watches, and looked whether something is too old.
-const NOTE: Duration = Duration::from_secs(60);
+const NOTE: Duration = Duration::from_mins(1);
 /// The same trouble is told once in this time.
-const TOLD: Duration = Duration::from_secs(60 * 60);
+const TOLD: Duration = Duration::from_hours(1);
 /// At the end the disk is waited for so long.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -95,7 +95,7 @@ impl Shared {
 
 impl StoreSink {
     /// Starts the thread. The file is opened when the first record has come.
-    pub fn start(options: Options) -> io::Result<Self> {
+    pub fn start(options: &Options) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             path: options.path.clone(),
             inside: Mutex::new(Inside {
@@ -168,7 +168,15 @@ impl StoreSink {
 
 impl Sink for StoreSink {
     fn write(&mut self, record: &Record) -> io::Result<()> {
-        let item = Item::of(record)?;
+        let item = match Item::of(record) {
+            Ok(item) => item,
+            Err(error) => {
+                // No reason to stop tracing: it is told by the other sinks.
+                log::error!("a record cannot be stored and is left out: {error}");
+                self.shared.stats.add_error();
+                return Ok(());
+            }
+        };
         let mut inside = self.shared.lock();
         let dropped = inside.waiting.push(item);
         self.shared.count(&inside, dropped);

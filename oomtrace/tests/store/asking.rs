@@ -68,7 +68,7 @@ fn helper(number: u32) -> Death {
 fn filled() -> (Folder, Reader) {
     let folder = Folder::new();
     let web = container(4, "web");
-    let deaths = [
+    let deaths = vec![
         container(1, "web"),
         container(2, "db"),
         unit(3, "cron.service", Role::UnitMain),
@@ -78,7 +78,7 @@ fn filled() -> (Folder, Reader) {
         helper(8),
         web,
     ];
-    store(&folder.store(), deaths.map(record));
+    store(&folder.store(), deaths.into_iter().map(record));
     let reader = Reader::open(&folder.store()).unwrap();
     (folder, reader)
 }
@@ -231,7 +231,7 @@ fn earlier_deaths_are_those_of_the_same_workload() {
     let folder = Folder::new();
     let mut child = container(5, "web");
     child.victim.role = Some(Role::Child);
-    let deaths = [
+    let deaths = vec![
         container(1, "web"),
         container(2, "web"),
         container(3, "web"),
@@ -240,7 +240,7 @@ fn earlier_deaths_are_those_of_the_same_workload() {
         container(7, "web"),
         container(9, "web"),
     ];
-    store(&folder.store(), deaths.map(record));
+    store(&folder.store(), deaths.into_iter().map(record));
     let reader = Reader::open(&folder.store()).unwrap();
     let earlier = |number| pids(&reader.earlier(&container(number, "web"), 10).unwrap());
     assert_eq!(
@@ -251,6 +251,23 @@ fn earlier_deaths_are_those_of_the_same_workload() {
     assert_eq!(earlier(1), [0; 0]);
     let one = reader.earlier(&container(9, "web"), 1).unwrap();
     assert_eq!(pids(&one), [7]);
+
+    // Containers of one name in pods of two workloads.
+    let of_pod = |number: u32, pod: &str| {
+        let mut death = container(number, "app");
+        death.container.as_mut().unwrap().pod = Some(pod.to_owned());
+        death
+    };
+    let folder = Folder::new();
+    let deaths = vec![
+        of_pod(21, "shop-6f7d8b9c4-tq2nn"),
+        of_pod(23, "bank-6f7d8b9c4-tq2nn"),
+        of_pod(25, "shop-5c5d8b9c4-xk2pl"),
+    ];
+    store(&folder.store(), deaths.into_iter().map(record));
+    let reader = Reader::open(&folder.store()).unwrap();
+    let last = of_pod(27, "shop-7b7d8b9c4-zz2nn");
+    assert_eq!(pids(&reader.earlier(&last, 10).unwrap()), [25, 21]);
 }
 
 #[test]

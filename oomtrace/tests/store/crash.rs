@@ -25,7 +25,7 @@ fn writes_until_it_is_killed() {
     let Some(path) = std::env::var_os(PLACE).map(PathBuf::from) else {
         return;
     };
-    let mut sink = StoreSink::start(Options::at(&path)).unwrap();
+    let mut sink = StoreSink::start(&Options::at(&path)).unwrap();
     let stats = sink.stats();
     for number in 1..1_000_000 {
         sink.write(&record(death(number))).unwrap();
@@ -117,7 +117,7 @@ fn a_reader_sees_whole_deaths_while_others_are_written() {
                 })
             })
             .collect();
-        let mut sink = StoreSink::start(Options::at(&path)).unwrap();
+        let mut sink = StoreSink::start(&Options::at(&path)).unwrap();
         let began = Instant::now();
         let mut number = 1;
         while began.elapsed() < Duration::from_secs(3) {

@@ -24,7 +24,7 @@ fn mode(path: &Path) -> u32 {
 fn nobody_else_reads_what_is_stored() {
     let folder = Folder::new();
     let path = folder.path().join("lib/oomtrace/deaths.db");
-    let mut sink = StoreSink::start(Options::at(&path)).unwrap();
+    let mut sink = StoreSink::start(&Options::at(&path)).unwrap();
     sink.write(&record(death(1))).unwrap();
     wait_for("death stored", || sink.stats().stored() == 1);
     assert_eq!(mode(path.parent().unwrap()), 0o700);
@@ -37,7 +37,7 @@ fn nobody_else_reads_what_is_stored() {
 #[test]
 fn nothing_is_made_before_there_is_something_to_store() {
     let folder = Folder::new();
-    let mut sink = StoreSink::start(Options::at(folder.store())).unwrap();
+    let mut sink = StoreSink::start(&Options::at(folder.store())).unwrap();
     std::thread::sleep(Duration::from_millis(400));
     sink.settle(true).unwrap();
     assert!(!folder.store().exists());
@@ -46,7 +46,7 @@ fn nothing_is_made_before_there_is_something_to_store() {
 #[test]
 fn a_death_is_there_within_a_second_as_the_json_sink_writes_it() {
     let folder = Folder::new();
-    let mut sink = StoreSink::start(Options::at(folder.store())).unwrap();
+    let mut sink = StoreSink::start(&Options::at(folder.store())).unwrap();
     // The file itself, which is made once.
     sink.write(&record(death(1))).unwrap();
     wait_for("first death", || sink.stats().stored() == 1);
@@ -108,7 +108,7 @@ fn a_newer_revision_stays_and_a_final_one_for_good() {
 #[test]
 fn a_death_counts_once() {
     let folder = Folder::new();
-    let mut sink = StoreSink::start(Options::at(folder.store())).unwrap();
+    let mut sink = StoreSink::start(&Options::at(folder.store())).unwrap();
     for (number, last) in [(1, 1), (1, 2), (2, 1), (1, 3)] {
         let before = sink.stats().stored();
         sink.write(&revision(number, last, false)).unwrap();
@@ -142,14 +142,14 @@ fn it_is_known_when_a_tracer_watched() {
     store(
         &folder.store(),
         [
-            started(first.clone()),
+            started(&first),
             gap(&lost, &found),
             record(death(1)),
-            stopped(last.clone()),
+            stopped(&last),
         ],
     );
     let again = at(-20.0);
-    store(&folder.store(), [started(again.clone())]);
+    store(&folder.store(), [started(&again)]);
     let reader = Reader::open(&folder.store()).unwrap();
     let watched =
         |time: &str, plus_s: i64| reader.watched(ns(time) + plus_s * 1_000_000_000).unwrap();

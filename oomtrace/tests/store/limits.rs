@@ -35,8 +35,8 @@ fn the_size_is_kept_all_the_time_and_the_newest_stay() {
     const DEATHS: u32 = 8_000;
     let folder = Folder::new();
     let path = folder.store();
-    let mut sink = StoreSink::start(small(&path)).unwrap();
-    sink.write(&started(at(-7200.0))).unwrap();
+    let mut sink = StoreSink::start(&small(&path)).unwrap();
+    sink.write(&started(&at(-7200.0))).unwrap();
     let mut most = 0;
     for number in 1..=DEATHS {
         sink.write(&record(death(number))).unwrap();
@@ -72,7 +72,7 @@ fn a_store_that_is_too_large_shrinks() {
     store(&path, (1..=6_000).map(|number| record(death(number))));
     let before = taken(&path);
     assert!(before > LEAST_SIZE_BYTES, "{before}");
-    let mut sink = StoreSink::start(small(&path)).unwrap();
+    let mut sink = StoreSink::start(&small(&path)).unwrap();
     sink.write(&record(death(7_000))).unwrap();
     wait_for("shrunken file", || taken(&path) <= LEAST_SIZE_BYTES);
     sink.settle(true).unwrap();
@@ -91,9 +91,9 @@ fn what_is_too_old_goes() {
     store(
         &folder.store(),
         [
-            started(at(-32.0 * DAY)),
+            started(&at(-32.0 * DAY)),
             gap(&at(-31.6 * DAY), &at(-31.5 * DAY)),
-            stopped(at(-31.4 * DAY)),
+            stopped(&at(-31.4 * DAY)),
             aged(1, 31.0),
             aged(2, 30.1),
             aged(3, 29.9),
@@ -102,12 +102,12 @@ fn what_is_too_old_goes() {
     );
     let options = Options {
         limits: Limits {
-            age: Duration::from_secs(30 * 24 * 60 * 60),
+            age: Duration::from_hours(30 * 24),
             ..Limits::default()
         },
         ..Options::at(folder.store())
     };
-    let mut sink = StoreSink::start(options).unwrap();
+    let mut sink = StoreSink::start(&options).unwrap();
     sink.write(&aged(5, 0.0)).unwrap();
     wait_for("end of what is too old", || all(&folder.store()).len() == 3);
     sink.settle(true).unwrap();

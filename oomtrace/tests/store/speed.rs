@@ -67,7 +67,7 @@ fn a_million_deaths_are_asked_about() {
         },
         ..Options::at(&path)
     };
-    let mut sink = StoreSink::start(options).unwrap();
+    let mut sink = StoreSink::start(&options).unwrap();
     let stats = sink.stats();
     let base = death(1);
     let began = Instant::now();

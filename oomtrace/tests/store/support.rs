@@ -68,7 +68,7 @@ pub(crate) fn record(death: Death) -> Record {
     Record::Death(Box::new(death))
 }
 
-pub(crate) fn started(time: String) -> Record {
+pub(crate) fn started(time: &str) -> Record {
     let json = format!(
         r#"{{"schema":1,"version":"0.1.0","node":"n","boot_id":"b","kernel":"6.1","time":"{time}","boottime_ns":1,
             "hooks":{{"signal":"raw_tracepoint","oom":"fentry","symbols":true}},"absent":[],"ring_bytes":4096,"attach_ms":1.5}}"#
@@ -76,7 +76,7 @@ pub(crate) fn started(time: String) -> Record {
     Record::Started(serde_json::from_str::<Started>(&json).unwrap())
 }
 
-pub(crate) fn stopped(time: String) -> Record {
+pub(crate) fn stopped(time: &str) -> Record {
     let json = format!(
         r#"{{"schema":1,"time":"{time}","boottime_ns":2,"deaths":1,"lost":0,"maybe_lost":0}}"#
     );
@@ -93,7 +93,7 @@ pub(crate) fn gap(from: &str, to: &str) -> Record {
 
 /// Stores records and ends.
 pub(crate) fn store(path: &Path, records: impl IntoIterator<Item = Record>) {
-    let mut sink = StoreSink::start(Options::at(path)).unwrap();
+    let mut sink = StoreSink::start(&Options::at(path)).unwrap();
     for record in records {
         sink.write(&record).unwrap();
     }

@@ -64,7 +64,7 @@ impl Drop for Disk {
 /// A sink with a death that it cannot store, and what it said.
 fn troubled(path: &Path) -> (StoreSink, String) {
     keep_log();
-    let mut sink = StoreSink::start(Options::at(path)).unwrap();
+    let mut sink = StoreSink::start(&Options::at(path)).unwrap();
     sink.write(&record(death(1))).unwrap();
     wait_for("error", || sink.stats().errors() > 0);
     sink.write(&record(death(2))).unwrap();
@@ -104,7 +104,7 @@ fn a_disk_that_fills_up_under_way_costs_nothing_that_was_stored() {
     let Some(disk) = Disk::new("4m") else { return };
     let path = disk.store();
     keep_log();
-    let mut sink = StoreSink::start(Options::at(&path)).unwrap();
+    let mut sink = StoreSink::start(&Options::at(&path)).unwrap();
     let mut stored = 0;
     for number in 1.. {
         sink.write(&record(death(number))).unwrap();
@@ -243,7 +243,7 @@ fn a_damaged_store_is_kept_aside_and_a_new_one_begun() {
     store(&path, (1..500).map(|number| record(death(number))));
     damage(&path);
     let damaged = fs::read(&path).unwrap();
-    let mut sink = StoreSink::start(Options::at(&path)).unwrap();
+    let mut sink = StoreSink::start(&Options::at(&path)).unwrap();
     sink.write(&record(death(1000))).unwrap();
     wait_for("death stored", || sink.stats().stored() == 1);
     sink.settle(true).unwrap();
@@ -260,7 +260,7 @@ fn a_damaged_store_is_kept_aside_and_a_new_one_begun() {
 
     // The next time somebody has to look: only one is kept aside.
     damage(&path);
-    let mut sink = StoreSink::start(Options::at(&path)).unwrap();
+    let mut sink = StoreSink::start(&Options::at(&path)).unwrap();
     sink.write(&record(death(1001))).unwrap();
     wait_for("message", || logged(&path).len() > 1);
     let last = logged(&path).pop().unwrap();
@@ -275,7 +275,7 @@ fn a_damaged_store_is_kept_aside_and_a_new_one_begun() {
 fn a_second_tracer_on_the_same_file_waits_its_turn() {
     let folder = Folder::new();
     let path = folder.store();
-    let mut first = StoreSink::start(Options::at(&path)).unwrap();
+    let mut first = StoreSink::start(&Options::at(&path)).unwrap();
     first.write(&record(death(9))).unwrap();
     wait_for("death stored", || first.stats().stored() == 1);
     let (second, line) = troubled(&path);
@@ -295,7 +295,7 @@ fn a_second_tracer_on_the_same_file_waits_its_turn() {
 fn a_file_that_is_removed_is_made_again_with_all_that_comes() {
     let folder = Folder::new();
     let path = folder.store();
-    let mut sink = StoreSink::start(Options::at(&path)).unwrap();
+    let mut sink = StoreSink::start(&Options::at(&path)).unwrap();
     sink.write(&record(death(1))).unwrap();
     wait_for("death stored", || sink.stats().stored() == 1);
     for suffix in ["", "-wal", "-shm"] {
@@ -334,7 +334,7 @@ fn a_reader_that_does_not_end_costs_no_disk_without_bound() {
         },
         ..Options::at(&path)
     };
-    let mut sink = StoreSink::start(options).unwrap();
+    let mut sink = StoreSink::start(&options).unwrap();
     sink.write(&record(death(1))).unwrap();
     wait_for("death stored", || sink.stats().stored() == 1);
     let other = Connection::open(&path).unwrap();
@@ -373,7 +373,7 @@ fn what_waits_is_bounded_and_what_finds_no_room_is_counted() {
         most_waiting: 100,
         ..Options::at(&path)
     };
-    let mut sink = StoreSink::start(options).unwrap();
+    let mut sink = StoreSink::start(&options).unwrap();
     for number in 1..=1_000 {
         sink.write(&record(death(number))).unwrap();
     }
