@@ -7,6 +7,7 @@ mod exec;
 mod list;
 mod live;
 mod metrics;
+mod notify;
 mod output;
 mod record;
 mod replay;

@@ -13,7 +13,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{
     args::RunArgs,
     live::{self, Live, Tracing, Turn},
-    metrics, output,
+    metrics,
+    notify::Manager,
+    output,
     shield::Shield,
 };
 use crate::sinks::{Sink, metrics::StoreFigures};
@@ -76,10 +78,14 @@ async fn trace(
     if let Some(absent) = shield.absent() {
         log::warn!("{}: {}", absent.what, absent.why);
     }
+    let vitals = Arc::clone(&what.vitals);
+    let mut manager = Manager::of_environment();
     let mut live = Live::start(what, &shield, verbose > 1, sinks, started)?;
+    manager.ready(&vitals);
     let mut ticker = Live::ticker();
     let mut leaving: Option<Instant> = None;
     loop {
+        manager.turn(&vitals);
         tokio::select! {
             turn = live.turn(&mut ticker) => {
                 if turn? == Turn::Ended || output::reader_is_gone() {
@@ -111,6 +117,7 @@ async fn trace(
             Some(()) = async { hangup.as_mut()?.recv().await } => break,
         }
     }
+    manager.stopping();
     live.finish()?;
     Ok(ExitCode::SUCCESS)
 }
