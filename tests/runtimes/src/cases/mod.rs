@@ -10,6 +10,7 @@ mod earlyoom;
 mod pod;
 mod podman;
 mod runc;
+mod service;
 mod sidecar;
 mod systemd;
 mod systemd_oom;
@@ -71,6 +72,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         runc::CASES,
         crun::CASES,
         systemd::CASES,
+        service::CASES,
         systemd_oom::CASES,
     ]
     .into_iter()

@@ -31,7 +31,7 @@ const DEAF: &str = "trap '' TERM ABRT; exec sleep 1000";
 const STOPPED: Death = Death::of("stop_timeout", "kill")
     .or("pidfd_send_signal")
     .actor("service_manager");
-const KILLED: Death = Death::of("supervisor_kill", "kill")
+pub(super) const KILLED: Death = Death::of("supervisor_kill", "kill")
     .or("pidfd_send_signal")
     .or("cgroup_kill")
     .actor("service_manager");

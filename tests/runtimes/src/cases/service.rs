@@ -1,0 +1,186 @@
+//! oomtrace's own unit, as it is delivered, under the systemd that the other cases use: with all
+//! its restrictions it starts, sees who kills, and ends well.
+
+use std::{
+    fs::{self, File},
+    io::Write as _,
+    process::Stdio,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::{
+    Case, Part,
+    systemd::{KILLED, Unit, main},
+};
+use crate::{scene::Scene, tools};
+
+pub(crate) const CASES: &[Case] = &[Case::new("systemd-own-unit", Part::Systemd, own_unit)];
+
+const UNIT: &str = include_str!("../../../../deploy/systemd/oomtrace.service");
+/// What the unit lets it keep, by their bits: CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, CAP_SYSLOG,
+/// CAP_PERFMON and CAP_BPF of capabilities(7).
+const CAPABILITIES: u64 = 1 << 2 | 1 << 19 | 1 << 34 | 1 << 38 | 1 << 39;
+/// Ten times the level that systemd finds; newer releases look for more.
+const MOST_EXPOSED: u32 = 35;
+/// Events of another tracer's are on their way, too.
+const JOURNAL_LIMIT: Duration = Duration::from_secs(30);
+
+/// It is removed when it goes out of scope.
+struct Service<'a> {
+    scene: &'a Scene<'a>,
+    name: String,
+    folder: String,
+}
+
+impl Drop for Service<'_> {
+    fn drop(&mut self) {
+        let _ = self.systemctl(&["stop", &self.name]);
+        let file = format!("/run/systemd/system/{}", self.name);
+        let _ = self.run("rm", &["-rf", &file, &self.folder]);
+        let _ = self.systemctl(&["reset-failed", &self.name]);
+        let _ = self.systemctl(&["daemon-reload"]);
+    }
+}
+
+impl<'a> Service<'a> {
+    fn start(scene: &'a Scene<'a>) -> Result<Self> {
+        let name = format!("{}-tracer", scene.unique());
+        let service = Self {
+            scene,
+            folder: format!("/var/lib/{name}"),
+            name: format!("{name}.service"),
+        };
+        let binary = format!("{}/oomtrace", service.folder);
+        service.run("mkdir", &["-p", &service.folder])?;
+        let tracer = &scene.ground.options.tracer;
+        let tracer = File::open(tracer).with_context(|| format!("{}", tracer.display()))?;
+        service.write(&binary, Stdio::from(tracer), None)?;
+        service.run("chmod", &["755", &binary])?;
+        // Beside one that may be installed.
+        let mut unit = UNIT.to_owned();
+        for (from, to) in [
+            ("/usr/bin/oomtrace", binary.as_str()),
+            ("StateDirectory=oomtrace", &format!("StateDirectory={name}")),
+            ("EnvironmentFile=", "#"),
+            ("$OOMTRACE_OPTIONS", "--listen 127.0.0.1:0"),
+        ] {
+            if !unit.contains(from) {
+                bail!("the unit does not say {from}");
+            }
+            unit = unit.replace(from, to);
+        }
+        let file = format!("/run/systemd/system/{}", service.name);
+        service.write(&file, Stdio::piped(), Some(&unit))?;
+        service.systemctl(&["daemon-reload"])?;
+        // It comes back when the service says that it is ready.
+        service.systemctl(&["start", &service.name])?;
+        Ok(service)
+    }
+
+    fn run(&self, program: &str, args: &[&str]) -> Result<String> {
+        let mut command = self.scene.ground.place.systemd.command(program);
+        tools::output(command.args(args), self.scene.limit())
+    }
+
+    fn systemctl(&self, args: &[&str]) -> Result<String> {
+        self.run("systemctl", args)
+    }
+
+    /// Where systemd sees it.
+    fn write(&self, path: &str, from: Stdio, text: Option<&str>) -> Result<()> {
+        let mut sh = self.scene.ground.place.systemd.command("sh");
+        sh.args(["-c", "cat >\"$1\"", "sh", path]);
+        let mut child = sh.stdin(from).spawn().context("sh")?;
+        if let (Some(text), Some(mut stdin)) = (text, child.stdin.take()) {
+            stdin.write_all(text.as_bytes())?;
+        }
+        let status = child.wait()?;
+        if !status.success() {
+            bail!("{path} cannot be written: {status}");
+        }
+        Ok(())
+    }
+
+    fn property(&self, name: &str) -> Result<String> {
+        self.systemctl(&["show", "--value", "--property", name, &self.name])
+    }
+
+    /// What it has written to the journal.
+    fn journal(&self) -> Result<String> {
+        let unit = format!("--unit={}", self.name);
+        self.run("journalctl", &[&unit, "--output=cat", "--no-pager"])
+    }
+
+    fn says(&self, what: &str, words: &[&str]) -> Result<()> {
+        tools::wait(what, JOURNAL_LIMIT, || {
+            let journal = self.journal().ok()?;
+            let is_it = |line: &str| words.iter().all(|word| line.contains(word));
+            journal.lines().any(is_it).then_some(())
+        })
+    }
+
+    fn main_pid(&self) -> Result<i32> {
+        let mark = format!("/{}", self.name);
+        let of_it = |process: &tools::Process| {
+            process.comm == "oomtrace" && tools::cgroup_text(process.pid).contains(&mark)
+        };
+        let found = tools::processes().into_iter().find(of_it);
+        Ok(found.context("the unit's tracer")?.pid)
+    }
+}
+
+fn own_unit(scene: &Scene) -> Result<()> {
+    let service = Service::start(scene)?;
+    // Both say what they dislike by their status.
+    service.run("systemd-analyze", &["verify", &service.name])?;
+    let exposure = format!("--threshold={MOST_EXPOSED}");
+    let security = ["security", "--no-pager", &exposure, &service.name];
+    service.run("systemd-analyze", &security)?;
+    let status = service.property("StatusText")?;
+    if !status.starts_with("Tracing: ") {
+        scene.differs(format!("its status: {status}"));
+    }
+    let proc = fs::read_to_string(format!("/proc/{}/status", service.main_pid()?))?;
+    let field = |name: &str| {
+        let line = proc.lines().find_map(|line| line.strip_prefix(name));
+        line.map(str::trim).unwrap_or_default()
+    };
+    let capabilities = u64::from_str_radix(field("CapEff:"), 16)?;
+    for (what, is_so) in [
+        ("capabilities", capabilities == CAPABILITIES),
+        ("no new privileges", field("NoNewPrivs:") == "1"),
+        ("a filter of system calls", field("Seccomp:") == "2"),
+    ] {
+        if !is_so {
+            scene.differs(format!("{what}: {proc}"));
+        }
+    }
+
+    let unit = Unit::run(scene, &[], "exec sleep 1000")?;
+    let sleep = unit.process("sleep")?;
+    unit.systemctl(&["kill", "--signal=KILL", &unit.name])?;
+    let expected = main("sleep", sleep, KILLED).by("systemd");
+    scene.deaths(&unit.subject(), &[expected]);
+    let pid = format!("\"pid\":{sleep},");
+    let words = ["\"type\":\"death\"", "supervisor_kill", &pid];
+    service.says("the death in the journal", &words)?;
+
+    service.systemctl(&["stop", &service.name])?;
+    service.says(
+        "the end in the journal",
+        &["\"type\":\"stopped\"", "\"lost\":0"],
+    )?;
+    for (name, wanted) in [
+        ("Result", "success"),
+        ("ExecMainStatus", "0"),
+        ("NRestarts", "0"),
+    ] {
+        let is = service.property(name)?;
+        if is != wanted {
+            scene.differs(format!("{name} is {is}: {}", service.journal()?));
+        }
+    }
+    Ok(())
+}
