@@ -23,7 +23,7 @@ use crate::{
         html,
         story::{self, Look},
     },
-    store::{Filter, Reader, Roles, Stored, now_ns},
+    store::{Filter, Reader, Roles, Stored, now_ns, workload},
     why::{Around, Story, tell},
 };
 
@@ -152,7 +152,7 @@ fn of(reader: &Reader, typed: &str) -> Result<Choice> {
     if matches!(target, Target::Cgroup(_)) {
         return Ok(first(found));
     }
-    Ok(by_workload(found, workload))
+    Ok(by_workload(found, workload_of))
 }
 
 fn first(found: Vec<Stored>) -> Choice {
@@ -179,13 +179,14 @@ fn by_workload(found: Vec<Stored>, key: impl Fn(&Stored) -> String) -> Choice {
     first(latest)
 }
 
-/// What a death is one of: the container by its name and namespace, the unit, or the command in
-/// its cgroup.
-fn workload(stored: &Stored) -> String {
+/// What a death is one of: the container by its name, in a pod and its like; the unit; or the
+/// command in its cgroup.
+fn workload_of(stored: &Stored) -> String {
     let word = |text: &Option<String>| text.clone().unwrap_or_default();
     if let Some(id) = &stored.container_id {
         let name = stored.container.as_ref().unwrap_or(id);
-        return format!("container {} {name}", word(&stored.namespace));
+        let pods = stored.pod.as_deref().map(workload).unwrap_or_default();
+        return format!("container {} {pods} {name}", word(&stored.namespace));
     }
     match &stored.unit {
         Some(unit) => format!("unit {unit}"),

@@ -29,7 +29,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use error::{StoreError, Trouble};
 pub use place::DEFAULT_PATH;
-pub use query::{Cursor, Filter, Hidden, Reader, Roles, Span, Stored, Watch, Watched};
+pub use query::{Cursor, Filter, Hidden, Reader, Roles, Span, Stored, Watch, Watched, workload};
 pub use retention::{DEFAULT_DAYS, DEFAULT_SIZE_BYTES, LEAST_SIZE_BYTES, Limits};
 pub use stats::StoreStats;
 pub use writer::{Options, StoreSink};

@@ -613,7 +613,8 @@ impl Reader {
 
 /// What a pod's name begins with, before what Kubernetes makes up for each one: the name of the
 /// Deployment, DaemonSet, Job or StatefulSet behind it.
-fn workload(pod: &str) -> &str {
+#[must_use]
+pub fn workload(pod: &str) -> &str {
     /// The characters of made-up names: none that would spell a word.
     const MADE_UP: &str = "bcdfghjklmnpqrstvwxz2456789";
     let is_made_up = |part: &str| part.chars().all(|c| MADE_UP.contains(c));
