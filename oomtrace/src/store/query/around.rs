@@ -1,0 +1,191 @@
+//! One death, and what is stored around it.
+
+use super::{Filter, Reader, Roles, SELECT, Stored, limit_of};
+use crate::{
+    identity::target::Target,
+    provenance::record::Death,
+    store::{error::StoreError, row::parse_time},
+};
+
+impl Reader {
+    /// The latest death with which a container or a unit ended.
+    pub fn latest_main(&self) -> Result<Option<Stored>, StoreError> {
+        let filter = Filter {
+            roles: Roles::Main,
+            ..Filter::default()
+        };
+        Ok(self.list(&filter, None, 1)?.pop())
+    }
+
+    /// The latest deaths of whom a person points at.
+    pub fn of_target(
+        &self,
+        target: &Target,
+        roles: Roles,
+        limit: usize,
+    ) -> Result<Vec<Stored>, StoreError> {
+        let filter = Filter {
+            targets: vec![target.clone()],
+            roles,
+            ..Filter::default()
+        };
+        self.list(&filter, None, limit)
+    }
+
+    /// The deaths of a process id, the latest first: ids are used again.
+    pub fn of_pid(&self, pid: u32, limit: usize) -> Result<Vec<Stored>, StoreError> {
+        let filter = Filter {
+            pid: Some(pid),
+            roles: Roles::All,
+            ..Filter::default()
+        };
+        self.list(&filter, None, limit)
+    }
+
+    /// The deaths that an id, or the start of one, may mean: the one with just this id; else
+    /// those of which it is a whole part (`BOOT-PID`); else those that begin with it.
+    pub fn by_id(&self, id: &str, limit: usize) -> Result<Vec<Stored>, StoreError> {
+        let (end, part) = (format!("{id}\u{10ffff}"), format!("{id}-"));
+        for (from, to) in [
+            (id, id),
+            (part.as_str(), &format!("{part}\u{10ffff}")),
+            (id, &end),
+        ] {
+            let sql = format!(
+                "{SELECT} WHERE d.id >= ?1 AND d.id <= ?2 ORDER BY d.time_ns DESC, d.weight DESC, d.key DESC LIMIT ?3"
+            );
+            let found = self.rows(&sql, &[&from, &to, &limit_of(limit)])?;
+            if !found.is_empty() {
+                return Ok(found);
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    /// Deaths of the same workload before this one, the latest first: of containers of the same
+    /// name (of the same pod or its like, see [`workload`], in the same namespace), else of the
+    /// same unit, else of the same command in the same cgroup; and in the same role.
+    pub fn earlier(&self, death: &Death, limit: usize) -> Result<Vec<Stored>, StoreError> {
+        let Some((filter, time_ns)) = of_workload(death) else {
+            return Ok(Vec::new());
+        };
+        let before = Filter {
+            until_ns: Some(time_ns),
+            ..filter
+        };
+        self.like(death, &before, limit)
+    }
+
+    /// The next death of the same workload, if it came within a day.
+    pub fn next(&self, death: &Death) -> Result<Option<Stored>, StoreError> {
+        const DAY_NS: i64 = 24 * 60 * 60 * 1_000_000_000;
+        let Some((filter, time_ns)) = of_workload(death) else {
+            return Ok(None);
+        };
+        let after = Filter {
+            since_ns: Some(time_ns.saturating_add(1)),
+            until_ns: Some(time_ns.saturating_add(DAY_NS)),
+            ..filter
+        };
+        Ok(self.like(death, &after, usize::MAX)?.pop())
+    }
+
+    /// Those that fit, and are what this death is one of.
+    fn like(
+        &self,
+        death: &Death,
+        filter: &Filter,
+        limit: usize,
+    ) -> Result<Vec<Stored>, StoreError> {
+        let role = serde_json::to_value(death.victim.role).ok();
+        let role = role.as_ref().and_then(serde_json::Value::as_str);
+        let is_main = matches!(role, Some("container_init" | "unit_main"));
+        let pod = death.container.as_ref();
+        let pod = pod.and_then(|container| container.pod.as_deref());
+        let mut same = Vec::new();
+        self.each(filter, usize::MAX, |stored| {
+            let fits = stored.role.as_deref() == role
+                && (is_main || stored.comm == death.victim.comm)
+                && stored.pod.as_deref().map(workload) == pod.map(workload)
+                && stored.id != death.id;
+            if fits {
+                same.push(stored.clone());
+            }
+            Ok::<_, StoreError>(same.len() < limit)
+        })?;
+        Ok(same)
+    }
+
+    /// The deaths that one has led to, the latest first.
+    pub fn caused_by(&self, id: &str, limit: usize) -> Result<Vec<Stored>, StoreError> {
+        let filter = Filter {
+            caused_by: Some(id.to_owned()),
+            roles: Roles::All,
+            ..Filter::default()
+        };
+        self.list(&filter, None, limit)
+    }
+}
+
+/// Deaths of the workload that this death is one of, and when it died. `None`: nothing tells which
+/// that is.
+fn of_workload(death: &Death) -> Option<(Filter, i64)> {
+    let time_ns = parse_time(&death.time)?;
+    let mut filter = Filter {
+        roles: Roles::Own,
+        ..Filter::default()
+    };
+    let target = match (&death.container, &death.unit) {
+        (Some(container), _) => {
+            filter.namespace.clone_from(&container.namespace);
+            Target::Container(container.name.as_ref().unwrap_or(&container.id).clone())
+        }
+        (None, Some(unit)) => Target::Unit(unit.name.clone()),
+        (None, None) => Target::Cgroup(death.victim.cgroup.clone()?),
+    };
+    filter.targets.push(target);
+    Some((filter, time_ns))
+}
+
+/// What a pod's name begins with, before what Kubernetes makes up for each one: the name of the
+/// Deployment, DaemonSet, Job or StatefulSet behind it.
+#[must_use]
+pub fn workload(pod: &str) -> &str {
+    /// The characters of made-up names: none that would spell a word.
+    const MADE_UP: &str = "bcdfghjklmnpqrstvwxz2456789";
+    let is_made_up = |part: &str| part.chars().all(|c| MADE_UP.contains(c));
+    let Some((rest, last)) = pod.rsplit_once('-') else {
+        return pod;
+    };
+    if !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit()) {
+        return rest;
+    }
+    if last.len() != 5 || !is_made_up(last) {
+        return pod;
+    }
+    match rest.rsplit_once('-') {
+        Some((name, hash)) if (8..=10).contains(&hash.len()) && is_made_up(hash) => name,
+        _ => rest,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::workload;
+
+    #[test]
+    fn pods_of_one_workload_are_told_by_their_names() {
+        for (pod, name) in [
+            ("web-6f7d8b9c4-tq2nn", "web"),
+            ("web-api-6f7d8b9c4-tq2nn", "web-api"),
+            ("agent-x7k2p", "agent"),
+            ("db-0", "db"),
+            ("db-12", "db"),
+            ("web", "web"),
+            ("web-front", "web-front"),
+            ("static-pod-worker", "static-pod-worker"),
+        ] {
+            assert_eq!(workload(pod), name, "{pod}");
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! The connection that reads: what `list`, `show` and `why` ask. It changes nothing, needs no
+//! lock, and keeps no snapshot open from one answer to the next, so that a slow reader never
+//! keeps the writer's journal from being written back.
+
+mod around;
+mod open;
+mod plan;
+mod span;
+
+use rusqlite::{Connection, OptionalExtension as _, Row, ToSql};
+
+use self::plan::{Plan, Way};
+pub use self::{
+    around::workload,
+    span::{Hidden, Span, Watch, Watched},
+};
+use super::{
+    error::{Purpose, StoreError},
+    row::weight,
+};
+use crate::{
+    identity::target::Target,
+    provenance::record::{Cause, Death, Record},
+};
+
+/// So many deaths are read at a time where all are wanted.
+const AT_A_TIME: usize = 256;
+
+/// Whose deaths are wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Roles {
+    /// Those with which a container or a unit ended.
+    Main,
+    /// Those in their own right: not what went along with another, nor runtimes' helpers.
+    #[default]
+    Own,
+    /// All but runtimes' helpers.
+    Workloads,
+    All,
+}
+
+impl Roles {
+    const fn least_weight(self) -> i64 {
+        match self {
+            Self::Main => weight::MAIN,
+            Self::Own => weight::OWN,
+            Self::Workloads => weight::ALONG,
+            Self::All => weight::HELPER,
+        }
+    }
+}
+
+/// What is wanted.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// From this moment on, in nanoseconds since 1970.
+    pub since_ns: Option<i64>,
+    /// Before this moment.
+    pub until_ns: Option<i64>,
+    pub cause: Option<Cause>,
+    pub namespace: Option<String>,
+    /// Each of them must fit.
+    pub targets: Vec<Target>,
+    pub pid: Option<u32>,
+    /// Its name, as the kernel has it.
+    pub command: Option<String>,
+    /// The death that led to it.
+    pub caused_by: Option<String>,
+    pub roles: Roles,
+}
+
+/// Where the next part of an answer begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    time_ns: i64,
+    weight: i64,
+    key: i64,
+}
+
+/// A death as it is stored. Words are as the version that wrote it had them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    pub id: String,
+    pub revision: u32,
+    pub is_final: bool,
+    pub time_ns: i64,
+    pub cause: String,
+    pub mechanism: String,
+    pub role: Option<String>,
+    pub pid: u32,
+    pub comm: Option<String>,
+    pub container: Option<String>,
+    pub container_id: Option<String>,
+    pub pod: Option<String>,
+    pub namespace: Option<String>,
+    pub unit: Option<String>,
+    pub cgroup: Option<String>,
+    pub caused_by: Option<String>,
+    /// The whole record, on one line.
+    pub json: String,
+    cursor: Cursor,
+}
+
+impl Stored {
+    /// The record. It cannot be read where a newer version has used a word that this one does
+    /// not know: what is stored can be shown all the same.
+    pub fn death(&self) -> Result<Death, serde_json::Error> {
+        match serde_json::from_str(&self.json)? {
+            Record::Death(death) => Ok(*death),
+            _ => Err(serde::de::Error::custom("it is no death")),
+        }
+    }
+
+    /// Where an answer goes on behind this one.
+    #[must_use]
+    pub const fn cursor(&self) -> Cursor {
+        self.cursor
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Reader {
+    connection: Connection,
+    path: std::path::PathBuf,
+}
+
+impl Reader {
+    /// The deaths that fit, the newest first, so many at the most; behind `after`, where that is
+    /// given.
+    pub fn list(
+        &self,
+        filter: &Filter,
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Vec<Stored>, StoreError> {
+        let plan = self.plan(filter)?;
+        let mut found = Vec::new();
+        for way in &plan.ways {
+            found.extend(self.look(&plan, way, after, limit)?);
+        }
+        if plan.ways.len() > 1 {
+            found.sort_by_key(|stored| {
+                let at = stored.cursor;
+                std::cmp::Reverse((at.time_ns, at.weight, at.key))
+            });
+            found.dedup_by(|left, right| left.cursor == right.cursor);
+            found.truncate(limit);
+        }
+        Ok(found)
+    }
+
+    /// All deaths that fit, the newest first, one after the other until `take` says false. Takes
+    /// little memory, and as long as `take` takes.
+    pub fn each<E: From<StoreError>>(
+        &self,
+        filter: &Filter,
+        limit: usize,
+        mut take: impl FnMut(&Stored) -> Result<bool, E>,
+    ) -> Result<usize, E> {
+        let (mut after, mut taken) = (None, 0);
+        while taken < limit {
+            let part = self.list(filter, after, AT_A_TIME.min(limit - taken))?;
+            let Some(last) = part.last() else {
+                break;
+            };
+            after = Some(last.cursor);
+            for stored in &part {
+                taken += 1;
+                if !take(stored)? {
+                    return Ok(taken);
+                }
+            }
+        }
+        Ok(taken)
+    }
+
+    fn look(
+        &self,
+        plan: &Plan,
+        way: &Way,
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Vec<Stored>, StoreError> {
+        let mut sql = format!("{SELECT} WHERE {}", plan.condition(way));
+        let mut values = plan.values(way);
+        let limit = limit_of(limit);
+        if let Some(Cursor {
+            time_ns,
+            weight,
+            key,
+        }) = &after
+        {
+            let at = values.len();
+            sql.push_str(&format!(
+                " AND (d.time_ns, d.weight, d.key) < (?{}, ?{}, ?{})",
+                at + 1,
+                at + 2,
+                at + 3
+            ));
+            values.extend([time_ns as &dyn ToSql, weight, key]);
+        }
+        sql.push_str(&format!(
+            " ORDER BY d.time_ns DESC, d.weight DESC, d.key DESC LIMIT ?{}",
+            values.len() + 1
+        ));
+        values.push(&limit);
+        self.rows(&sql, &values)
+    }
+
+    fn rows(&self, sql: &str, values: &[&dyn ToSql]) -> Result<Vec<Stored>, StoreError> {
+        let read = || -> rusqlite::Result<Vec<Stored>> {
+            self.connection
+                .prepare_cached(sql)?
+                .query_map(values, stored)?
+                .collect()
+        };
+        read().map_err(|error| self.failed(&error))
+    }
+
+    fn one<T>(
+        &self,
+        sql: &str,
+        values: &[&dyn ToSql],
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>, StoreError> {
+        self.connection
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.query_row(values, read).optional())
+            .map_err(|error| self.failed(&error))
+    }
+
+    fn failed(&self, error: &rusqlite::Error) -> StoreError {
+        StoreError::sqlite(&self.path, Purpose::Read, error)
+    }
+}
+
+const SELECT: &str = "SELECT d.id, d.revision, d.final, d.time_ns, d.cause, d.mechanism, d.role, \
+     d.pid, d.comm, d.container, d.container_id, d.pod, d.namespace, d.unit, d.cgroup, \
+     d.caused_by, r.json, d.weight, d.key FROM deaths AS d JOIN records AS r ON r.key = d.key";
+
+fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
+    let time_ns = row.get(3)?;
+    Ok(Stored {
+        id: row.get(0)?,
+        revision: row.get(1)?,
+        is_final: row.get(2)?,
+        time_ns,
+        cause: row.get(4)?,
+        mechanism: row.get(5)?,
+        role: row.get(6)?,
+        pid: row.get(7)?,
+        comm: row.get(8)?,
+        container: row.get(9)?,
+        container_id: row.get(10)?,
+        pod: row.get(11)?,
+        namespace: row.get(12)?,
+        unit: row.get(13)?,
+        cgroup: row.get(14)?,
+        caused_by: row.get(15)?,
+        json: row.get(16)?,
+        cursor: Cursor {
+            time_ns,
+            weight: row.get(17)?,
+            key: row.get(18)?,
+        },
+    })
+}
+
+fn limit_of(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}

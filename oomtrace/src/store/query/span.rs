@@ -1,0 +1,157 @@
+//! What is in the store as a whole, and when a tracer watched.
+
+use super::{Filter, Reader, Roles};
+use crate::{
+    provenance::record::{Gap, Record},
+    store::{error::StoreError, row::weight},
+};
+
+/// What is in the store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    pub deaths: u64,
+    /// The first and the last of them.
+    pub first_ns: Option<i64>,
+    pub last_ns: Option<i64>,
+}
+
+/// How many deaths an answer leaves out, and why.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hidden {
+    /// They went along with others.
+    pub along: u64,
+    /// Runtimes' own helpers.
+    pub helpers: u64,
+}
+
+/// From when to when a tracer watched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watch {
+    pub boot_id: String,
+    pub started_ns: i64,
+    /// It was there then for the last time that was noted, which is done once a minute.
+    pub seen_ns: i64,
+    /// It ended of its own, with everything written. It may also be watching still.
+    pub is_ended: bool,
+}
+
+/// Whether a tracer watched at a moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Watched {
+    /// Who did.
+    pub by: Option<Watch>,
+    /// Who did before, and who did next, where nobody did.
+    pub before: Option<Watch>,
+    pub after: Option<Watch>,
+    /// What was missed in a stretch that holds the moment.
+    pub gaps: Vec<Gap>,
+    /// Of what is older nothing is kept: not even that nothing died.
+    pub deleted_until_ns: Option<i64>,
+}
+
+impl Reader {
+    /// What is in the store.
+    pub fn span(&self) -> Result<Span, StoreError> {
+        self.one(
+            "SELECT (SELECT count(*) FROM deaths), (SELECT min(time_ns) FROM deaths), (SELECT max(time_ns) FROM deaths)",
+            &[],
+            |row| {
+                Ok(Span {
+                    deaths: row.get::<_, i64>(0)?.unsigned_abs(),
+                    first_ns: row.get(1)?,
+                    last_ns: row.get(2)?,
+                })
+            },
+        )
+        .map(Option::unwrap_or_default)
+    }
+
+    /// How many deaths that fit are left out by the filter's roles. From `since_ns` on, and the
+    /// filter's own if that is later.
+    pub fn hidden(&self, filter: &Filter, since_ns: i64) -> Result<Hidden, StoreError> {
+        if filter.roles == Roles::All {
+            return Ok(Hidden::default());
+        }
+        let least = filter.roles.least_weight();
+        let filter = Filter {
+            since_ns: Some(
+                filter
+                    .since_ns
+                    .map_or(since_ns, |since| since.max(since_ns)),
+            ),
+            roles: Roles::All,
+            ..filter.clone()
+        };
+        let plan = self.plan(&filter)?;
+        let mut hidden = Hidden::default();
+        for way in &plan.ways {
+            let sql = format!(
+                "SELECT total(weight = {along}), total(weight = {helper}) FROM deaths AS d WHERE {} AND weight < {least}",
+                plan.condition(way),
+                along = weight::ALONG,
+                helper = weight::HELPER,
+                least = least.min(weight::OWN),
+            );
+            let counts = self.one(&sql, &plan.values(way), |row| {
+                Ok((row.get::<_, f64>(0)? as u64, row.get::<_, f64>(1)? as u64))
+            })?;
+            let (along, helpers) = counts.unwrap_or_default();
+            hidden.along = hidden.along.max(along);
+            hidden.helpers = hidden.helpers.max(helpers);
+        }
+        Ok(hidden)
+    }
+
+    /// Whether a tracer watched at a moment.
+    pub fn watched(&self, time_ns: i64) -> Result<Watched, StoreError> {
+        const COLUMNS: &str =
+            "SELECT boot_id, started_ns, seen_ns, stopped IS NOT NULL FROM watches";
+        let watch = |rest: &str| {
+            self.one(&format!("{COLUMNS} {rest}"), &[&time_ns], |row| {
+                Ok(Watch {
+                    boot_id: row.get(0)?,
+                    started_ns: row.get(1)?,
+                    seen_ns: row.get(2)?,
+                    is_ended: row.get(3)?,
+                })
+            })
+        };
+        let by =
+            watch("WHERE started_ns <= ?1 AND seen_ns >= ?1 ORDER BY started_ns DESC LIMIT 1")?;
+        let (mut before, mut after) = (None, None);
+        if by.is_none() {
+            before = watch("WHERE seen_ns < ?1 ORDER BY seen_ns DESC LIMIT 1")?;
+            after = watch("WHERE started_ns > ?1 ORDER BY started_ns LIMIT 1")?;
+        }
+        let lines: Vec<String> = self
+            .connection
+            .prepare_cached(
+                "SELECT json FROM gaps WHERE to_ns >= ?1 AND from_ns <= ?1 ORDER BY to_ns LIMIT 100",
+            )
+            .and_then(|mut statement| {
+                statement
+                    .query_map([time_ns], |row| row.get(0))?
+                    .collect::<rusqlite::Result<_>>()
+            })
+            .map_err(|error| self.failed(&error))?;
+        let gaps = lines
+            .iter()
+            .filter_map(|line| match serde_json::from_str(line) {
+                Ok(Record::Gap(gap)) => Some(gap),
+                _ => None,
+            })
+            .collect();
+        let deleted_until_ns = self.one(
+            "SELECT value FROM meta WHERE name = 'deleted_until_ns'",
+            &[],
+            |row| row.get(0),
+        )?;
+        Ok(Watched {
+            by,
+            before,
+            after,
+            gaps,
+            deleted_until_ns,
+        })
+    }
+}
