@@ -389,6 +389,25 @@ mod tests {
     }
 
     #[test]
+    fn metrics_are_served_when_asked_for() {
+        use clap::Parser as _;
+        let listens = |words: &[&str]| {
+            let words = ["oomtrace", "run"].iter().chain(words);
+            match super::Cli::try_parse_from(words).unwrap().command {
+                super::Command::Run(args) => args.listen.map(|at| at.to_string()),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(listens(&[]), None);
+        let default = Some("127.0.0.1:9737".to_owned());
+        assert_eq!(listens(&["--listen"]), default);
+        assert_eq!(listens(&["--listen", "--output", "json"]), default);
+        let typed = Some("0.0.0.0:80".to_owned());
+        assert_eq!(listens(&["--listen", "0.0.0.0:80"]), typed);
+        assert_eq!(listens(&["--listen=0.0.0.0:80"]), typed);
+    }
+
+    #[test]
     fn a_stop_window_is_a_duration() {
         assert_eq!(super::stop_window("90s"), Ok(Duration::from_secs(90)));
         assert!(super::stop_window("soon").unwrap_err().contains("30m"));

@@ -6,6 +6,7 @@ mod exec;
 mod faithful;
 mod history;
 mod hostile;
+mod listen;
 mod loss;
 mod recording;
 mod refusals;
@@ -41,6 +42,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         exec::CASES,
         faithful::CASES,
         trace::CASES,
+        listen::CASES,
         loss::CASES,
         recording::CASES,
         rules::CASES,

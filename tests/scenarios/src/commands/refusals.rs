@@ -186,7 +186,7 @@ fn run(options: &Options, args: &[&str]) -> Result<Ended> {
 }
 
 /// It ended with one of these statuses, said these words, and wrote no record.
-fn refused(ended: &Ended, codes: &[i32], words: &[&str]) -> Vec<String> {
+pub(super) fn refused(ended: &Ended, codes: &[i32], words: &[&str]) -> Vec<String> {
     let mut problems = lacks("the error", &ended.stderr, words);
     if !ended
         .status
