@@ -1,4 +1,5 @@
-//! The archive that is handed out: binary, licences, README, man page, and a checksum beside it.
+//! The archive that is handed out: binary, licences, README, man page, what a service needs, and
+//! a checksum beside it.
 //!
 //! The same commit gives the same bytes: names sorted, times and owners fixed.
 
@@ -17,6 +18,13 @@ use crate::{
 };
 
 const DOCUMENTS: [&str; 3] = ["LICENSE-APACHE", "LICENSE-MIT", "README.md"];
+/// What goes with a service: the unit, alert rules, the dashboard.
+const DEPLOY: [&str; 4] = [
+    "deploy/grafana/oomtrace.json",
+    "deploy/prometheus/oomtrace.rules.yml",
+    "deploy/prometheus/oomtrace.scrape.yml",
+    "deploy/systemd/oomtrace.service",
+];
 
 pub(crate) fn run(project: &Project) -> Result<()> {
     let tools = setup::run(project)?;
@@ -36,6 +44,14 @@ pub(crate) fn run(project: &Project) -> Result<()> {
     copy(&binary, &folder.join("oomtrace"))?;
     for document in DOCUMENTS {
         copy(&project.root.join(document), &folder.join(document))?;
+    }
+    for file in DEPLOY {
+        let to = folder.join(file);
+        if let Some(folder) = to.parent() {
+            fs::create_dir_all(folder)
+                .with_context(|| format!("cannot create {}", folder.display()))?;
+        }
+        copy(&project.root.join(file), &to)?;
     }
     let page = command::output(command::clean(&binary).arg("man"))
         .context("the tracer does not print its man page")?;
