@@ -8,6 +8,7 @@ pub mod container;
 pub mod decode;
 pub mod entry;
 mod facts;
+pub mod memory;
 pub mod recording;
 pub mod text;
 mod waiting;

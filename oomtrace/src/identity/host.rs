@@ -71,3 +71,17 @@ pub fn in_pid_namespace() -> bool {
     const FIRST: &str = "pid:[4026531836]";
     std::fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() != FIRST)
 }
+
+/// A thread that only looks things up yields to what is traced, and to the tracer itself.
+/// Threads take over the priority of the one that starts them, and tracing has a high one.
+pub(crate) fn be_nice() {
+    const NICE: libc::c_int = 5;
+    // SAFETY: no pointers are passed. To lower the priority of this thread is always allowed.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
+}
+
+/// CPU time that the calling thread has used.
+#[must_use]
+pub(crate) fn thread_cpu_ns() -> u64 {
+    u64::try_from(clock(libc::CLOCK_THREAD_CPUTIME_ID)).unwrap_or(0)
+}

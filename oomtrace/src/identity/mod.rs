@@ -4,6 +4,7 @@
 pub mod cgroupfs;
 pub(crate) mod heap;
 pub mod host;
+pub mod memory;
 pub mod place;
 pub mod process;
 pub mod resolver;

@@ -24,15 +24,13 @@ use tokio::sync::{
     mpsc::{Sender, channel, error::TrySendError},
 };
 
-use super::runtime::files::Roots;
+use super::{host, runtime::files::Roots};
 use crate::event::{container::Ask, entry::Entry};
 
 /// So many questions may wait for their turn.
 const QUEUE: usize = 1024;
 /// So many more are answered with: nobody could be asked.
 const REFUSED: usize = 1024;
-/// The thread yields to what is traced, and to the tracer itself.
-const NICE: libc::c_int = 5;
 
 /// Who is asked.
 #[derive(Clone, Debug)]
@@ -130,7 +128,7 @@ impl Resolver {
         std::thread::Builder::new()
             .name("oomtrace-ask".to_owned())
             .spawn(move || {
-                be_nice();
+                host::be_nice();
                 runtime.block_on(async {
                     tokio::select! {
                         () = queue::run(options, asked, &seen, answer) => {}
@@ -197,10 +195,4 @@ impl Asker {
             log::warn!("too many containers at once: {dropped} questions about them are dropped");
         }
     }
-}
-
-/// Threads take over the priority of the one that starts them, and tracing has a high one.
-fn be_nice() {
-    // SAFETY: no pointers are passed. To lower the priority of this thread is always allowed.
-    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
 }
