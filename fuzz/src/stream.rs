@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use oomtrace::event::{
     entry::{Entry, Tick},
+    memory::{MemorySample, MemorySplit, Resident, SplitAt},
     recording::{Reader, Writer},
 };
 
@@ -134,6 +135,12 @@ fn inside(entry: &mut Entry, dice: &mut Dice) {
             line.tgid = dice.number(u64::from(line.tgid)) as u32;
             text(&mut line.constraint, dice);
             text(line.oom_memcg.get_or_insert_default(), dice);
+            if dice.once_in(2) {
+                let report = line.report.get_or_insert_default();
+                resident(&mut report.largest, dice);
+                let split = report.split.get_or_insert_default();
+                split.reclaimable_bytes = dice.number(split.reclaimable_bytes);
+            }
         }
         Entry::Cgroup(change) => text(&mut change.path, dice),
         Entry::ContainerFacts(facts) => {
@@ -150,7 +157,36 @@ fn inside(entry: &mut Entry, dice: &mut Dice) {
             unknown.boottime_ns = dice.number(unknown.boottime_ns);
             text(&mut unknown.id, dice);
         }
+        Entry::MemoryCurve(curve) => {
+            curve.boottime_ns = dice.number(curve.boottime_ns);
+            text(&mut curve.cgroup, dice);
+            resident(&mut curve.largest, dice);
+            let to = dice.below(curve.samples.len());
+            curve.samples.rotate_left(to);
+            if let Some(MemorySample(at_ns, usage, working)) = curve.samples.first_mut() {
+                *at_ns = dice.number(*at_ns);
+                *usage = dice.number(*usage);
+                *working = dice.once_in(2).then(|| dice.number(working.unwrap_or(0)));
+            }
+            let split = curve.split.get_or_insert(SplitAt {
+                boottime_ns: 0,
+                split: MemorySplit::default(),
+            });
+            split.boottime_ns = dice.number(split.boottime_ns);
+        }
     }
+}
+
+fn resident(all: &mut Vec<Resident>, dice: &mut Dice) {
+    let mut one = all.pop().unwrap_or(Resident {
+        pid: 1,
+        comm: String::new(),
+        rss_bytes: 1,
+    });
+    one.pid = dice.number(u64::from(one.pid)) as u32;
+    one.rss_bytes = dice.number(one.rss_bytes);
+    text(&mut one.comm, dice);
+    all.push(one);
 }
 
 fn text(text: &mut String, dice: &mut Dice) {

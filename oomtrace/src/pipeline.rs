@@ -12,9 +12,10 @@ use thiserror::Error;
 use crate::{
     event::{
         Event, Group,
-        container::Ask,
+        container::{Ask, CgroupChange},
         decode::Decoder,
         entry::{Entry, OomLine, ProcessState, Symbol},
+        memory::{MemoryAsk, MemoryCurve},
         recording::Writer,
     },
     provenance::{Config, Engine, Output, record::Record, rules::Rules, scope::Scope},
@@ -33,6 +34,10 @@ pub trait Lookups {
     fn ask_container(&mut self, ask: Ask);
     /// Tells the programs whether a cgroup is in scope.
     fn scope(&mut self, cgroup: CgroupKey, held: bool);
+    /// A cgroup came or went.
+    fn cgroup(&mut self, change: &CgroupChange);
+    /// How a cgroup's memory was used before its limit was hit. `None`: nobody watches.
+    fn memory(&mut self, ask: &MemoryAsk) -> Option<MemoryCurve>;
 }
 
 /// No look-ups: what a recording holds is all.
@@ -62,6 +67,12 @@ impl Lookups for NoLookups {
     fn ask_container(&mut self, _: Ask) {}
 
     fn scope(&mut self, _: CgroupKey, _: bool) {}
+
+    fn cgroup(&mut self, _: &CgroupChange) {}
+
+    fn memory(&mut self, _: &MemoryAsk) -> Option<MemoryCurve> {
+        None
+    }
 }
 
 /// What stops the pipeline.
@@ -170,9 +181,13 @@ impl<L: Lookups> Pipeline<L> {
                 return Ok(());
             }
         };
-        let settles = match event {
+        let settles = match &event {
             Event::Tick(_) => Some(false),
             Event::Stopped(_) => Some(true),
+            Event::Cgroup(change) => {
+                self.lookups.cgroup(change);
+                None
+            }
             _ => None,
         };
         let mut out = Vec::new();
@@ -187,8 +202,13 @@ impl<L: Lookups> Pipeline<L> {
                 Output::AskContainer(ask) if self.source == Source::Live => {
                     self.lookups.ask_container(ask);
                 }
+                Output::AskMemory(ask) if self.source == Source::Live => {
+                    if let Some(curve) = self.lookups.memory(&ask) {
+                        self.take(&Entry::MemoryCurve(Box::new(curve)))?;
+                    }
+                }
                 Output::Scope { cgroup, held } => self.lookups.scope(cgroup, held),
-                Output::AskState(_) | Output::AskContainer(_) => {}
+                Output::AskState(_) | Output::AskContainer(_) | Output::AskMemory(_) => {}
             }
         }
         if let Some(is_end) = settles {

@@ -16,7 +16,7 @@ use super::{
     when,
 };
 use crate::{
-    identity::{resolver, target::Target},
+    identity::{memory, resolver, target::Target},
     probe::{attach::check_ring_bytes, plan::OomHook},
     provenance::{Config, record::Cause, redact::ArgvPolicy, rules::Rules},
     store::{Filter, Roles},
@@ -186,6 +186,13 @@ pub(super) struct LookupArgs {
     /// Do not ask container runtimes: neither their files nor their sockets
     #[arg(long)]
     no_runtimes: bool,
+    /// How often the memory of each cgroup that has a limit is looked at, so that an OOM kill
+    /// is told with what came before it
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = memory_interval)]
+    memory_interval: Duration,
+    /// Do not look at the memory of cgroups
+    #[arg(long, conflicts_with = "memory_interval")]
+    no_memory: bool,
 }
 
 impl LookupArgs {
@@ -195,6 +202,27 @@ impl LookupArgs {
         } else {
             resolver::Options::of_node()
         }
+    }
+
+    /// `None`: it is not to be looked at.
+    pub(super) fn memory(&self) -> Option<memory::Options> {
+        (!self.no_memory).then_some(memory::Options {
+            interval: self.memory_interval,
+        })
+    }
+}
+
+fn memory_interval(text: &str) -> Result<Duration, String> {
+    let interval = humantime::parse_duration(text)
+        .map_err(|error| format!("{error}; for example 500ms, 1s or 5s"))?;
+    if (memory::SHORTEST..=memory::LONGEST).contains(&interval) {
+        Ok(interval)
+    } else {
+        Err(format!(
+            "it must be between {} and {}",
+            humantime::format_duration(memory::SHORTEST),
+            humantime::format_duration(memory::LONGEST)
+        ))
     }
 }
 
@@ -405,6 +433,20 @@ mod tests {
         let typed = Some("0.0.0.0:80".to_owned());
         assert_eq!(listens(&["--listen", "0.0.0.0:80"]), typed);
         assert_eq!(listens(&["--listen=0.0.0.0:80"]), typed);
+    }
+
+    #[test]
+    fn memory_is_looked_at_neither_all_the_time_nor_never() {
+        assert_eq!(super::memory_interval("2s"), Ok(Duration::from_secs(2)));
+        for bad in ["0s", "1ms", "1h"] {
+            let error = super::memory_interval(bad).unwrap_err();
+            assert!(error.contains("between 20ms and 10s"), "{error}");
+        }
+        assert!(
+            super::memory_interval("often")
+                .unwrap_err()
+                .contains("500ms")
+        );
     }
 
     #[test]

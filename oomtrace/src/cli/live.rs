@@ -29,11 +29,17 @@ use super::{
 use crate::{
     event::{
         Group,
-        container::Ask,
-        entry::{Attached, Entry, OomLine, ProcessState, Symbol},
+        container::{Ask, CgroupChange},
+        entry::{Absent, Attached, Entry, OomLine, ProcessState, Symbol},
+        memory::{MemoryAsk, MemoryCurve},
         recording::Writer,
     },
-    identity::{host, process, resolver::Asker},
+    identity::{
+        host,
+        memory::{Curves, Hierarchy, Sampler},
+        process,
+        resolver::Asker,
+    },
     pipeline::{Lookups, Pipeline, PipelineError, Source},
     probe::{
         attach::{Options, Probe},
@@ -83,6 +89,7 @@ struct Node {
     scope: Option<ScopeMap>,
     awaited: Option<Awaited>,
     asker: Option<Asker>,
+    curves: Option<Curves>,
 }
 
 impl Lookups for Node {
@@ -127,6 +134,36 @@ impl Lookups for Node {
             && awaited.decided(cgroup, held)
         {
             self.awaited = None;
+        }
+    }
+
+    fn cgroup(&mut self, change: &CgroupChange) {
+        if let Some(curves) = &self.curves {
+            curves.told(change);
+        }
+    }
+
+    fn memory(&mut self, ask: &MemoryAsk) -> Option<MemoryCurve> {
+        self.curves.as_ref().map(|curves| curves.curve(ask))
+    }
+}
+
+/// Starts to watch the memory of cgroups; where that cannot be, says so.
+fn watch_memory(args: LookupArgs) -> (Option<Sampler>, Option<Absent>) {
+    let Some(options) = args.memory() else {
+        return (None, None);
+    };
+    let started = Hierarchy::find(host::page_bytes())
+        .map_err(anyhow::Error::from)
+        .and_then(|hierarchy| Ok(Sampler::start(hierarchy, options)?));
+    match started {
+        Ok(sampler) => (Some(sampler), None),
+        Err(error) => {
+            let absent = Absent {
+                what: "memory before an OOM kill".to_owned(),
+                why: format!("{error:#}"),
+            };
+            (None, Some(absent))
         }
     }
 }
@@ -200,6 +237,8 @@ pub(super) struct Live {
     vitals: Arc<Vitals>,
     worker: Option<JoinHandle<Result<(), PipelineError>>>,
     own_pod: Option<OwnPod>,
+    /// Watches the memory of cgroups until it is dropped.
+    _sampler: Option<Sampler>,
 }
 
 /// Why [`Live::turn`] came back.
@@ -232,6 +271,7 @@ impl Live {
         })?;
         let scoping = scope::set_up(&what.scope, &mut probe)?;
         let recorder = what.record.map(recording).transpose()?;
+        let (sampler, no_memory) = watch_memory(what.lookups);
         let tick = host::now();
         let attached = Attached {
             boottime_ns: tick.boottime_ns,
@@ -243,6 +283,7 @@ impl Live {
                 .cloned()
                 .chain(shield.absent())
                 .chain(scoping.absent)
+                .chain(no_memory)
                 .collect(),
             symbols: probe.has_symbols(),
             ring_bytes: u64::from(what.probe.ring_bytes),
@@ -263,6 +304,7 @@ impl Live {
                 scope: scoping.map,
                 awaited: scoping.awaited,
                 asker: runtimes.asker(),
+                curves: sampler.as_ref().map(Sampler::curves),
             },
             what.config,
             what.rules,
@@ -294,6 +336,7 @@ impl Live {
             vitals: what.vitals,
             worker: Some(worker),
             own_pod: scoping.own_pod,
+            _sampler: sampler,
         };
         live.send(Entry::Session(host::session()));
         for found in scoping.found {

@@ -153,6 +153,7 @@ impl Decoder {
             Entry::ContainerFacts(facts) => Event::ContainerFacts(facts.clone()),
             Entry::ContainerState(state) => Event::ContainerState(state.clone()),
             Entry::ContainerUnknown(unknown) => Event::ContainerUnknown(unknown.clone()),
+            Entry::MemoryCurve(curve) => Event::MemoryCurve(curve.clone()),
             Entry::Stopped(tick) => Event::Stopped(*tick),
         }))
     }

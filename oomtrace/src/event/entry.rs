@@ -5,7 +5,10 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::container::{CgroupChange, ContainerFacts, ContainerState, ContainerUnknown};
+use super::{
+    container::{CgroupChange, ContainerFacts, ContainerState, ContainerUnknown},
+    memory::{MemoryCurve, OomReport},
+};
 
 /// What one tracer knows before its first event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,6 +106,9 @@ pub struct OomLine {
     pub task_memcg: Option<String>,
     /// The victim.
     pub tgid: u32,
+    /// What stands before the line; the kernel leaves it out where it has said enough.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<Box<OomReport>>,
 }
 
 /// One element of the stream.
@@ -123,5 +129,6 @@ pub enum Entry {
     ContainerFacts(Box<ContainerFacts>),
     ContainerState(ContainerState),
     ContainerUnknown(ContainerUnknown),
+    MemoryCurve(Box<MemoryCurve>),
     Stopped(Tick),
 }

@@ -350,6 +350,7 @@ pub enum Event {
     ContainerFacts(Box<container::ContainerFacts>),
     ContainerState(container::ContainerState),
     ContainerUnknown(container::ContainerUnknown),
+    MemoryCurve(Box<memory::MemoryCurve>),
     /// The tracer ends.
     Stopped(entry::Tick),
 }

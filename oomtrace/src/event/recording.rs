@@ -33,6 +33,7 @@ const CONTAINER_FACTS: u8 = 10;
 const CONTAINER_STATE: u8 = 11;
 const CONTAINER_UNKNOWN: u8 = 12;
 const CGROUP: u8 = 13;
+const MEMORY_CURVE: u8 = 14;
 const END: u8 = 255;
 
 /// Why a recording cannot be read.
@@ -87,6 +88,7 @@ impl<W: Write> Writer<W> {
             Entry::ContainerFacts(facts) => self.json(CONTAINER_FACTS, facts),
             Entry::ContainerState(state) => self.json(CONTAINER_STATE, state),
             Entry::ContainerUnknown(unknown) => self.json(CONTAINER_UNKNOWN, unknown),
+            Entry::MemoryCurve(curve) => self.json(MEMORY_CURVE, curve),
             Entry::Stopped(tick) => self.json(STOPPED, tick),
         }
     }
@@ -169,6 +171,7 @@ impl<R: Read> Reader<R> {
             CONTAINER_FACTS => Entry::ContainerFacts(self.json(&payload)?),
             CONTAINER_STATE => Entry::ContainerState(self.json(&payload)?),
             CONTAINER_UNKNOWN => Entry::ContainerUnknown(self.json(&payload)?),
+            MEMORY_CURVE => Entry::MemoryCurve(self.json(&payload)?),
             STOPPED => Entry::Stopped(self.json(&payload)?),
             unknown => return Err(self.damaged(&format!("unknown kind {unknown}"))),
         };

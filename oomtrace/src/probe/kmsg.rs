@@ -9,14 +9,21 @@ use std::{
 
 use oomtrace_common::wire::COMM_BYTES;
 
-use super::support::Availability;
-use crate::event::{entry::OomLine, text};
+use super::{oom_report::Collector, support::Availability};
+use crate::{
+    event::{entry::OomLine, text},
+    identity::host,
+};
 
 const KMSG: &str = "/dev/kmsg";
 
 /// The log from now on.
 #[derive(Debug)]
-pub struct KernelLog(File);
+pub struct KernelLog {
+    file: File,
+    /// What stands before the next line about an OOM kill.
+    report: Collector,
+}
 
 impl KernelLog {
     /// Opens the log at its end.
@@ -26,7 +33,10 @@ impl KernelLog {
             .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
             .open(KMSG)?;
         file.seek(SeekFrom::End(0))?;
-        Ok(Self(file))
+        Ok(Self {
+            file,
+            report: Collector::new(host::page_bytes()),
+        })
     }
 
     /// Lines about OOM kills since the last call.
@@ -35,10 +45,17 @@ impl KernelLog {
         // One record a read, at most 8 KiB (kernel/printk: CONSOLE_EXT_LOG_MAX).
         let mut buffer = [0; 8192];
         loop {
-            match self.0.read(&mut buffer) {
+            match self.file.read(&mut buffer) {
                 Ok(0) => break,
                 Ok(len) => {
-                    lines.extend(buffer.get(..len).and_then(parse));
+                    let record = buffer.get(..len).unwrap_or_default();
+                    match parse(record) {
+                        Some(line) => lines.push(OomLine {
+                            report: self.report.finish(),
+                            ..line
+                        }),
+                        None => self.report.take(&message(record)),
+                    }
                 }
                 // Overwritten before it was read: the next read goes on after it.
                 Err(error) if error.raw_os_error() == Some(libc::EPIPE) => {}
@@ -86,7 +103,16 @@ pub fn parse(record: &[u8]) -> Option<OomLine> {
         oom_memcg,
         task_memcg,
         tgid,
+        report: None,
     })
+}
+
+/// What a record of the log says, as it was written. What follows its first line are the
+/// log's own words.
+fn message(record: &[u8]) -> String {
+    let record = text::utf8(record);
+    let message = record.split_once(';').map_or("", |(_, message)| message);
+    unescaped(message.lines().next().unwrap_or_default())
 }
 
 /// What stands before the task's name. The name may look like this field, too, but only so

@@ -13,6 +13,7 @@ pub mod kmsg;
 mod layout;
 mod losses;
 pub mod namer;
+mod oom_report;
 pub mod own_place;
 pub mod plan;
 pub mod scope;

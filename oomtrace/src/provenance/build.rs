@@ -9,7 +9,7 @@ use super::{
     containers::Containers,
     findings,
     judge::{self, Verdict},
-    levels,
+    levels, memory,
     naming::{self, Located},
     record::{
         Actor, ActorKind, AncestorRecord, Cause, ContainerName, Death, Evidence, Mechanism, Memory,
@@ -104,6 +104,16 @@ impl Subject<'_> {
         if at.role == Role::Child && verdict.cause != Cause::NamespaceExit {
             words::survival(survived, &mut summary);
         }
+        let oom = self.oom(&verdict, killer, &at);
+        let known = memory::Known {
+            killer,
+            curve: case.memory.as_deref(),
+            limit,
+            limit_lowered: verdict.oom.as_ref().is_some_and(|oom| oom.limit_lowered),
+            page_bytes,
+        };
+        let memory = oom.as_ref().and_then(|_| known.before());
+        evidence.extend(memory.as_ref().and_then(|memory| known.evidence(memory)));
         let image = case.image.as_ref().and_then(|image| image.argv.as_ref());
         readable(Death {
             cause: verdict.cause,
@@ -116,7 +126,7 @@ impl Subject<'_> {
                 .stop
                 .as_ref()
                 .map(|found| self.stop(found, configured_ms)),
-            oom: self.oom(&verdict, killer, &at),
+            oom: oom.map(|oom| Oom { memory, ..oom }),
             outcome: case
                 .exit
                 .as_deref()
@@ -521,6 +531,7 @@ impl Subject<'_> {
                     peak_bytes: bytes(level.peak_pages),
                 })
                 .collect(),
+            memory: None,
         })
     }
 }

@@ -10,6 +10,7 @@ use super::{oom, record::Cause};
 use crate::event::{
     Exit, Group, Image, OomKill, Sigkill, SignalResult,
     entry::{OomLine, ProcessState},
+    memory::MemoryCurve,
 };
 
 const MOST_KILLS: usize = 8;
@@ -30,6 +31,8 @@ pub(super) struct Case {
     /// When its state was asked for last.
     pub(super) asked_ns: Option<u64>,
     pub(super) state: Option<ProcessState>,
+    /// Memory of the cgroup whose limit was hit.
+    pub(super) memory: Option<Arc<MemoryCurve>>,
     /// Its end is not waited for any more, though it may be there still.
     pub(super) is_given_up: bool,
 }

@@ -14,6 +14,7 @@ use super::{
     claims,
     clock::Clock,
     containers::{Containers, Oom},
+    curves::Curves,
     late::Late,
     oom,
     record::{self, Cause, Death, Gap, Record, SCHEMA, Started, Stopped},
@@ -51,7 +52,7 @@ const EARLY_NS: u64 = 60 * 1_000_000_000;
 #[derive(Debug)]
 pub struct Engine {
     config: Config,
-    rules: Rules,
+    pub(super) rules: Rules,
     session: Option<Session>,
     pub(super) containers: Containers,
     /// Deaths that were written and may be written again.
@@ -62,7 +63,7 @@ pub struct Engine {
     attached_ns: Option<u64>,
     pub(super) clock: Clock,
     pub(super) now_ns: u64,
-    open: HashMap<Group, Case>,
+    pub(super) open: HashMap<Group, Case>,
     /// Those of the open cases that were killed, and not written yet.
     dying: HashSet<Group>,
     /// Whom the kernel killed last by itself in each task's context.
@@ -79,6 +80,7 @@ pub struct Engine {
     /// Lines of the kernel log, by victim.
     oom_lines: HashMap<u32, OomLine>,
     baseline: oom::Baseline,
+    pub(super) memory: Curves,
     gaps: VecDeque<Lost>,
     lost: u64,
     maybe_lost: u64,
@@ -110,6 +112,7 @@ impl Engine {
             oom_kills: HashMap::new(),
             oom_lines: HashMap::new(),
             baseline: oom::Baseline::new(),
+            memory: Curves::default(),
             gaps: VecDeque::new(),
             lost: 0,
             maybe_lost: 0,
@@ -122,8 +125,8 @@ impl Engine {
         match event {
             Event::Session(session) => self.session = Some(session),
             Event::Attached(attached) => self.attached(attached, out),
-            Event::Sigkill(kill) => self.sigkill(*kill),
-            Event::MarkVictim(mark) => self.mark_victim(mark),
+            Event::Sigkill(kill) => self.sigkill(*kill, out),
+            Event::MarkVictim(mark) => self.mark_victim(mark, out),
             Event::OomKill(oom) => {
                 self.oom_kills.insert(oom.sender_tid, Arc::new(*oom));
             }
@@ -143,6 +146,7 @@ impl Engine {
             Event::ContainerFacts(facts) => self.container_facts(*facts, out),
             Event::ContainerState(state) => self.container_state(state, out),
             Event::ContainerUnknown(unknown) => self.container_unknown(&unknown, out),
+            Event::MemoryCurve(curve) => self.memory_curve(*curve),
             Event::Stopped(tick) => self.stopped(tick, out),
         }
     }
@@ -180,7 +184,7 @@ impl Engine {
         })));
     }
 
-    fn sigkill(&mut self, kill: Sigkill) {
+    fn sigkill(&mut self, kill: Sigkill, out: &mut Vec<Output>) {
         let group = kill.victim.group;
         // A zombie, or one that has ended already: nothing is left to kill.
         if self.ended.contains(&group) || kill.victim.live_threads == Some(0) {
@@ -220,13 +224,16 @@ impl Engine {
         } else if is_own {
             self.oom_chosen.insert(sender_tid, Arc::new(kill.clone()));
         }
-        case.add(kill);
+        case.add(kill.clone());
         if case.revisions == 0 && case.killer().is_some() {
             self.dying.insert(group);
         }
+        if is_own {
+            self.ask_memory(group, &kill, out);
+        }
     }
 
-    fn mark_victim(&mut self, mark: MarkVictim) {
+    fn mark_victim(&mut self, mark: MarkVictim, out: &mut Vec<Output>) {
         // It follows its SIGKILL in the same context within microseconds. The tid may be
         // that of any thread of the victim's.
         let Some((group, killed_ns)) = self.latest_own.get(&mark.sender_tid) else {
@@ -239,6 +246,8 @@ impl Engine {
         let of_mark = |kill: &&mut Kill| kill.event.sender.tid == mark.sender_tid;
         if let Some(kill) = kills.and_then(|kills| kills.iter_mut().rfind(of_mark)) {
             kill.marked = true;
+            let (group, kill) = (*group, kill.clone());
+            self.ask_memory(group, &kill, out);
         }
     }
 
@@ -353,6 +362,7 @@ impl Engine {
         if self.oom_lines.len() > MOST_GAPS {
             self.oom_lines.clear();
         }
+        self.memory.forget(now_ns);
     }
 
     fn process_state(&mut self, state: ProcessState, out: &mut Vec<Output>) {

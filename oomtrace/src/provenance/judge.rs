@@ -153,12 +153,7 @@ fn init_end(init: &Process) -> Evidence {
 
 fn oom(case: &Case<'_>, rules: &Rules, evidence: &mut Vec<Evidence>) -> Own {
     let found = match case.chosen {
-        Some(chosen) => oom::find(
-            &chosen.event,
-            chosen.hook.as_deref(),
-            chosen.line.as_ref(),
-            &chosen.baseline,
-        ),
+        Some(chosen) => oom::of_kill(chosen),
         None => oom::find(case.kill, case.hook, case.line, case.baseline),
     };
     oom_evidence(case, &found, evidence);

@@ -9,12 +9,15 @@ mod case;
 mod claims;
 mod clock;
 mod containers;
+mod curve;
+mod curves;
 mod engine;
 mod findings;
 mod judge;
 mod late;
 mod levels;
 mod mechanism;
+mod memory;
 mod naming;
 mod oom;
 pub mod record;
@@ -33,7 +36,7 @@ use oomtrace_common::maps::CgroupKey;
 pub use words::{bytes as human_bytes, duration_ns as human_duration};
 
 use self::{record::Record, redact::ArgvPolicy};
-use crate::event::{Group, container::Ask};
+use crate::event::{Group, container::Ask, memory::MemoryAsk};
 
 /// What can be set.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +67,8 @@ pub enum Output {
     AskState(Group),
     /// The same of a container.
     AskContainer(Ask),
+    /// The same of the memory of a cgroup whose limit was hit.
+    AskMemory(MemoryAsk),
     /// A cgroup is in scope, or it is not.
     Scope {
         cgroup: CgroupKey,

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::case::Kill;
 use crate::event::{Constraint, MemcgLevel, OomKill, Sigkill, entry::OomLine};
 
 /// What tells whose limit was hit.
@@ -42,6 +43,19 @@ pub(super) fn is_of_group(kill: &Sigkill) -> bool {
     kill.stack
         .as_ref()
         .is_some_and(|stack| stack.iter().any(|frame| frame == "oom_kill_memcg_member"))
+}
+
+/// Concludes from what is kept of an OOM kill; for a member of a group, of the one that it went
+/// for.
+#[must_use]
+pub(super) fn of_kill(kill: &Kill) -> Found {
+    let kill = kill.chosen.as_deref().unwrap_or(kill);
+    find(
+        &kill.event,
+        kill.hook.as_deref(),
+        kill.line.as_ref(),
+        &kill.baseline,
+    )
 }
 
 /// Concludes from all that was seen of one OOM kill.

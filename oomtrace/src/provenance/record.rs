@@ -5,7 +5,10 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::{Deserialize, Serialize};
 
-pub use super::role::Role;
+pub use super::{
+    memory::{OomMemory, OomResident, OomSplit, Reading},
+    role::Role,
+};
 use crate::event::{container::ContainerKind, entry::Absent};
 
 /// A word that the code chooses, not the node: from a table or a stable code.
@@ -421,6 +424,8 @@ pub struct Oom {
     pub total_pages: Option<u64>,
     /// From the victim's own cgroup to the root.
     pub levels: Vec<OomLevel>,
+    /// How memory was used before.
+    pub memory: Option<OomMemory>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -4,7 +4,7 @@ use crate::{
     event::text::command_line,
     provenance::{
         human_bytes, pod_label,
-        record::{Container, Death, Oom, RuntimeSays, Sender, Stop, Unit},
+        record::{Container, Death, Oom, OomMemory, Reading, RuntimeSays, Sender, Stop, Unit},
         short_id,
     },
 };
@@ -184,6 +184,58 @@ pub(super) fn oom_line(oom: &Oom) -> String {
             oom.constraint.as_deref().unwrap_or("unknown")
         ),
     }
+}
+
+/// What came before, what memory was used for, and by whom. What was not seen takes no line.
+pub(super) fn memory_lines(memory: Option<&OomMemory>) -> Vec<(&'static str, String)> {
+    const MOST: usize = 4;
+    let Some(memory) = memory else {
+        return Vec::new();
+    };
+    let mut lines = Vec::new();
+    let name = match memory.reading {
+        Some(Reading::Plateau) => "plateau: ",
+        Some(Reading::Ramp) => "ramp: ",
+        Some(Reading::Burst) => "burst: ",
+        Some(Reading::Steps) => "steps: ",
+        Some(Reading::TooShort) | None => "",
+    };
+    lines.push(("before", format!("{name}{}", memory.why)));
+    if let Some(split) = &memory.split {
+        let kinds = [
+            ("anonymous", Some(split.anon_bytes)),
+            ("page cache", Some(split.file_bytes)),
+            ("tmpfs and shared", Some(split.shmem_bytes)),
+            ("slab", split.slab_bytes),
+            ("kernel stacks", split.kernel_stack_bytes),
+            ("page tables", split.page_tables_bytes),
+            ("sockets", split.sock_bytes),
+            ("swap", split.swap_bytes),
+        ];
+        let mut kinds: Vec<(&str, u64)> = kinds
+            .into_iter()
+            .filter_map(|(name, bytes)| Some((name, bytes.filter(|bytes| *bytes > 0)?)))
+            .collect();
+        kinds.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+        let kinds: Vec<String> = kinds
+            .iter()
+            .take(MOST)
+            .map(|(name, bytes)| format!("{} {name}", human_bytes(*bytes)))
+            .collect();
+        if !kinds.is_empty() {
+            lines.push(("used for", kinds.join(", ")));
+        }
+    }
+    if memory.largest.len() > 1 {
+        let held: Vec<String> = memory
+            .largest
+            .iter()
+            .take(MOST)
+            .map(|one| format!("{}[{}] {}", one.comm, one.pid, human_bytes(one.rss_bytes)))
+            .collect();
+        lines.push(("held by", held.join(", ")));
+    }
+    lines
 }
 
 /// Whose limit it was, with the path where that says more.

@@ -6,8 +6,8 @@ use std::io::{self, Write};
 use super::{
     Sink,
     lines::{
-        chain, container_line, oom_line, outcome_line, path_line, says_line, sender_line,
-        sender_name, stop_line, unit_line, victim_line,
+        chain, container_line, memory_lines, oom_line, outcome_line, path_line, says_line,
+        sender_line, sender_name, stop_line, unit_line, victim_line,
     },
     revisions::{News, Revisions, Seen},
     style::{BOLD, DIM, RED, YELLOW, paint},
@@ -166,6 +166,9 @@ impl<W: Write> Pretty<W> {
         }
         if let Some(oom) = &death.oom {
             self.row("limit", &oom_line(oom))?;
+            for (name, line) in memory_lines(oom.memory.as_ref()) {
+                self.row(name, &line)?;
+            }
         }
         self.row("outcome", &outcome_line(death))?;
         if let Some(says) = &death.runtime_says {

@@ -10,6 +10,7 @@
 //! | `containers` | which container, pod and unit, and what their runtimes say |
 //! | `stops` | why a victim did not stop when it was asked to |
 //! | `oom` | whose limit it was |
+//! | `memory` | how memory was used before an OOM kill |
 //! | `lifecycle` | from the SIGKILL to the last revision |
 //! | `unseen` | deaths of which no SIGKILL was seen |
 //! | `properties` | no stream makes it panic, lose a death or tell one twice |
@@ -24,6 +25,7 @@ mod containers;
 mod decoding;
 mod kernels_own;
 mod lifecycle;
+mod memory;
 mod oom;
 mod output;
 mod properties;

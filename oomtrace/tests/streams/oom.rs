@@ -72,6 +72,7 @@ fn hook(of: &Sigkill) -> OomKill {
 
 fn line(of: &Sigkill, constraint: &str, oom_memcg: Option<&str>) -> Event {
     Event::OomLine(OomLine {
+        report: None,
         constraint: constraint.to_owned(),
         oom_memcg: oom_memcg.map(str::to_owned),
         task_memcg: None,

@@ -5,6 +5,7 @@
 use oomtrace::event::{
     Constraint, Event, Group, Image, InfoKind, MarkVictim, OomKill, Process, Sigkill, SignalResult,
     entry::{OomLine, ProcessState, Tick},
+    memory::{MemoryCurve, MemorySample},
 };
 use proptest::{collection::vec, option, prelude::*, sample};
 
@@ -183,11 +184,27 @@ fn beside() -> impl Strategy<Value = Event> {
             }))
         }),
         tids().prop_map(|tgid| Event::OomLine(OomLine {
+            report: None,
             constraint: "CONSTRAINT_MEMCG".to_owned(),
             oom_memcg: Some("/a".to_owned()),
             task_memcg: None,
             tgid,
         })),
+        (
+            time(),
+            vec((time(), any::<u64>(), option::of(any::<u64>())), 0..20)
+        )
+            .prop_map(|(boottime_ns, samples)| {
+                Event::MemoryCurve(Box::new(MemoryCurve {
+                    boottime_ns,
+                    cgroup: "/a/b".to_owned(),
+                    samples: samples
+                        .into_iter()
+                        .map(|(at, usage, working)| MemorySample(at, usage, working))
+                        .collect(),
+                    ..MemoryCurve::default()
+                }))
+            }),
         (time(), group()).prop_map(|(boottime_ns, victim)| {
             Event::Image(Image {
                 boottime_ns,

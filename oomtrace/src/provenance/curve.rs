@@ -1,0 +1,390 @@
+//! What the memory before an OOM kill looked like: the reading of a curve. Pure.
+//!
+//! It reads the **working set**: usage less the page cache on the LRU lists, active and
+//! inactive, for the kernel takes back all of that before it kills. (Kubernetes' figure of the
+//! same name counts the active part as in use. A container that reads files all day would look
+//! parked under its limit by it, and is not.) The last point is the kill itself.
+//!
+//! The first rule that fits, in this order:
+//!
+//! | reading | rule |
+//! |---|---|
+//! | `too_short` | fewer than [`LEAST_POINTS`] points, or less than [`LEAST_S`] seen: nothing can be said |
+//! | `steps` | at least [`LEAST_STEPS`] rises of [`STEP`] of the limit or more, with flat stretches between them; together they are most of what it rose by, and it hardly fell |
+//! | `burst` | at the end it rose by [`BURST_RISE`] of the limit or more within the [`burst_s`] window, at least [`BURST_FASTER`] times as fast as before |
+//! | `ramp` | it rose in most parts of its life, and in none of them by most of it: a leak |
+//! | `plateau` | it was parked within [`PARKED`] of the limit for most of the later half: the limit is too small for what runs there |
+//!
+//! A curve that none fits has no reading: that is a finding, too. Steps go before a burst, for
+//! the last step is one by itself; a burst goes before a ramp, for what was there before it does
+//! not matter then. The slope is the median of the slopes between all pairs of points
+//! (Theil and Sen): a short rise at the start or the end does not bend it.
+
+use serde::{Deserialize, Serialize};
+
+use super::words::{bytes, duration_ns};
+
+/// What a curve looked like: see the module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reading {
+    Plateau,
+    Ramp,
+    Burst,
+    Steps,
+    TooShort,
+}
+
+/// Two looks before the kill tell a level; one tells nothing.
+const LEAST_POINTS: usize = 3;
+/// What dies sooner has shown its start-up, and nothing else.
+const LEAST_S: f64 = 3.0;
+/// Two rises are a start and an end.
+const LEAST_STEPS: usize = 3;
+/// Parts of the limit from here on. A rise of less than this is noise of a busy program.
+const STEP: f64 = 0.08;
+/// A sixtieth of the time in which it rises by this belongs to a rise: a steady growth over
+/// all of its life is slower in each.
+const RISING: f64 = 0.02;
+/// Rises make up this part of all growth, in no more than this part of the time, and what was
+/// given back is no more than this part of the growth.
+const STEPS_OF_GROWTH: f64 = 0.75;
+const STEPS_OF_TIME: f64 = 0.4;
+const STEPS_FALLS: f64 = 0.2;
+/// More than what a parked program needs for one request more.
+const BURST_RISE: f64 = 0.15;
+/// A ramp goes on as before, which is 1.
+const BURST_FASTER: f64 = 4.0;
+/// "Within seconds" where little was seen; a twentieth of it where more was, and at the most a
+/// minute.
+const BURST_S: (f64, f64) = (5.0, 60.0);
+const BURST_OF_TIME: f64 = 0.05;
+/// A start-up is no growth: this part of the time is not looked at for a ramp.
+const START_UP: f64 = 0.1;
+/// Parts that the rest is cut into; in each the lowest point counts, so that a garbage
+/// collector's teeth do not.
+const RAMP_PARTS: usize = 10;
+/// So many of the nine rises from part to part are real ones, and none is more than this part
+/// of the whole.
+const RAMP_RISES: usize = 7;
+const RAMP_LARGEST: f64 = 0.45;
+/// The whole is at least this. A slow leak, of which the last minutes were seen, has less than
+/// that, but never falters.
+const RAMP_RISE: f64 = 0.1;
+const RAMP_RISE_SLIGHT: f64 = 0.03;
+const RAMP_RISES_SLIGHT: usize = 9;
+const RAMP_LARGEST_SLIGHT: f64 = 0.25;
+/// Parked: at least this much of the limit was in use for this part of the later half.
+const PARKED: f64 = 0.8;
+const PARKED_TIME: f64 = 0.75;
+
+/// The working set at one moment.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Point {
+    /// Seconds, from any moment on.
+    pub(super) at_s: f64,
+    pub(super) bytes: f64,
+}
+
+/// A reading with its figures.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Found {
+    pub(super) reading: Option<Reading>,
+    pub(super) slope_bytes_per_s: Option<i64>,
+    /// The rule in words.
+    pub(super) why: String,
+}
+
+/// Time is cut into so many parts.
+const GRID: usize = 60;
+
+/// Reads a curve: points in order of time, the last one the kill, and the limit.
+#[must_use]
+pub(super) fn read(points: &[Point], limit_bytes: f64) -> Found {
+    let (Some(first), Some(last)) = (points.first(), points.last()) else {
+        return too_short(0.0);
+    };
+    let span_s = last.at_s - first.at_s;
+    if points.len() < LEAST_POINTS || span_s < LEAST_S || limit_bytes <= 0.0 {
+        return too_short(span_s);
+    }
+    let curve = Curve {
+        points,
+        span_s,
+        limit: limit_bytes,
+        grid: (0..=GRID)
+            .map(|at| value(points, first.at_s + span_s * at as f64 / GRID as f64))
+            .collect(),
+    };
+    curve
+        .steps()
+        .or_else(|| curve.burst())
+        .or_else(|| curve.ramp())
+        .or_else(|| curve.plateau())
+        .unwrap_or_else(|| curve.unclear())
+}
+
+fn too_short(span_s: f64) -> Found {
+    Found {
+        reading: Some(Reading::TooShort),
+        slope_bytes_per_s: None,
+        why: format!(
+            "only {} of it were seen, which is too short to tell a leak from a burst",
+            seconds(span_s.max(0.0))
+        ),
+    }
+}
+
+/// A curve that is long enough.
+struct Curve<'a> {
+    points: &'a [Point],
+    span_s: f64,
+    limit: f64,
+    /// At even distances, the first and the last point among them.
+    grid: Vec<f64>,
+}
+
+impl Curve<'_> {
+    fn first(&self) -> f64 {
+        self.grid.first().copied().unwrap_or_default()
+    }
+
+    fn last(&self) -> f64 {
+        self.grid.last().copied().unwrap_or_default()
+    }
+
+    fn end_s(&self) -> f64 {
+        self.points.last().map_or(0.0, |last| last.at_s)
+    }
+
+    fn steps(&self) -> Option<Found> {
+        let mut rises: Vec<f64> = Vec::new();
+        let (mut rise, mut cells, mut rising) = (0.0, 0, 0);
+        let (mut growth, mut falls) = (0.0, 0.0);
+        let mut end = |rise: &mut f64, cells: &mut usize| {
+            if *rise >= STEP * self.limit {
+                rises.push(*rise);
+                rising += *cells;
+            }
+            (*rise, *cells) = (0.0, 0);
+        };
+        for change in changes(&self.grid) {
+            growth += change.max(0.0);
+            falls += (-change).max(0.0);
+            if change >= RISING * self.limit {
+                rise += change;
+                cells += 1;
+            } else {
+                end(&mut rise, &mut cells);
+            }
+        }
+        end(&mut rise, &mut cells);
+        let total: f64 = rises.iter().sum();
+        let fits = rises.len() >= LEAST_STEPS
+            && total >= STEPS_OF_GROWTH * growth
+            && rising as f64 <= STEPS_OF_TIME * GRID as f64
+            && falls <= STEPS_FALLS * growth;
+        fits.then(|| Found {
+            reading: Some(Reading::Steps),
+            slope_bytes_per_s: Some(whole(slope(self.points))),
+            why: format!(
+                "the working set rose in {} steps of {} to {}, with flat stretches between them, over {}",
+                rises.len(),
+                size(rises.iter().copied().fold(f64::INFINITY, f64::min)),
+                size(rises.iter().copied().fold(0.0, f64::max)),
+                seconds(self.span_s)
+            ),
+        })
+    }
+
+    fn burst(&self) -> Option<Found> {
+        let window_s = burst_s(self.span_s);
+        let from_s = self.end_s() - window_s;
+        let at_start = value(self.points, from_s);
+        // From the highest level of late: a garbage collector's last tooth is no burst.
+        let base = self
+            .points
+            .iter()
+            .filter(|point| (from_s - 2.0 * window_s..from_s).contains(&point.at_s))
+            .map(|point| point.bytes)
+            .fold(at_start, f64::max);
+        let rise = self.last() - base;
+        let before: Vec<Point> = self
+            .points
+            .iter()
+            .copied()
+            .filter(|point| point.at_s < from_s)
+            .chain([Point {
+                at_s: from_s,
+                bytes: at_start,
+            }])
+            .collect();
+        let before_slope = slope(&before);
+        let fits =
+            rise >= BURST_RISE * self.limit && before_slope * window_s * BURST_FASTER <= rise;
+        fits.then(|| {
+            // It may have taken less: from the last moment at which it was low still.
+            let low = base + rise * 0.1;
+            let began_s = self
+                .points
+                .iter()
+                .rev()
+                .find(|point| point.at_s >= from_s && point.bytes <= low)
+                .map_or(from_s, |point| point.at_s);
+            let took_s = (self.end_s() - began_s).max(0.001);
+            Found {
+                reading: Some(Reading::Burst),
+                slope_bytes_per_s: Some(whole(rise / took_s)),
+                why: format!(
+                    "the working set rose by {} within the last {}, after {} in which it went from {} to {}",
+                    size(rise),
+                    seconds(took_s),
+                    seconds(self.span_s - took_s),
+                    size(self.first()),
+                    size(base)
+                ),
+            }
+        })
+    }
+
+    fn ramp(&self) -> Option<Found> {
+        let began = (GRID as f64 * START_UP) as usize;
+        let rest = self.grid.get(began..)?;
+        let floors: Vec<f64> = rest
+            .chunks(rest.len().div_ceil(RAMP_PARTS))
+            .map(|part| part.iter().copied().fold(f64::INFINITY, f64::min))
+            .collect();
+        let net = floors.last()? - floors.first()?;
+        let even = net / changes(&floors).count().max(1) as f64;
+        let rises = |part: f64| {
+            changes(&floors)
+                .filter(|change| *change > part * even)
+                .count()
+        };
+        let largest = changes(&floors).fold(0.0, f64::max);
+        let is_ramp = net >= RAMP_RISE * self.limit
+            && rises(0.2) >= RAMP_RISES
+            && largest <= RAMP_LARGEST * net;
+        let is_slight = net >= RAMP_RISE_SLIGHT * self.limit
+            && rises(0.3) >= RAMP_RISES_SLIGHT
+            && largest <= RAMP_LARGEST_SLIGHT * net;
+        let slope = slope(self.points);
+        (slope > 0.0 && (is_ramp || is_slight)).then(|| Found {
+            reading: Some(Reading::Ramp),
+            slope_bytes_per_s: Some(whole(slope)),
+            why: format!(
+                "the working set rose in {} of {} parts of its life, from {} to {} over {}: {}/s",
+                rises(0.2),
+                changes(&floors).count(),
+                size(self.first()),
+                size(self.last()),
+                seconds(self.span_s),
+                size(slope)
+            ),
+        })
+    }
+
+    fn plateau(&self) -> Option<Found> {
+        let later = self.grid.get(GRID / 2..GRID)?;
+        let parked = later
+            .iter()
+            .filter(|bytes| **bytes >= PARKED * self.limit)
+            .count();
+        let part = parked as f64 / later.len().max(1) as f64;
+        (part >= PARKED_TIME).then(|| {
+            let mean = later.iter().sum::<f64>() / later.len().max(1) as f64;
+            Found {
+                reading: Some(Reading::Plateau),
+                slope_bytes_per_s: Some(whole(slope(self.points))),
+                why: format!(
+                    "the working set was parked at {}, {:.0} % of the limit, for {:.0} % of the last {}",
+                    size(mean),
+                    100.0 * mean / self.limit,
+                    100.0 * part,
+                    seconds(self.span_s / 2.0)
+                ),
+            }
+        })
+    }
+
+    fn unclear(&self) -> Found {
+        let low = self.grid.iter().copied().fold(f64::INFINITY, f64::min);
+        Found {
+            reading: None,
+            slope_bytes_per_s: Some(whole(slope(self.points))),
+            why: format!(
+                "the working set went up and down between {} and {} over {}: neither a leak, a burst, steps nor a level under the limit",
+                size(low),
+                size(self.last()),
+                seconds(self.span_s)
+            ),
+        }
+    }
+}
+
+/// See the module: Theil and Sen, over points at even distances.
+fn slope(points: &[Point]) -> f64 {
+    let (Some(first), Some(last)) = (points.first(), points.last()) else {
+        return 0.0;
+    };
+    let span_s = last.at_s - first.at_s;
+    if span_s <= 0.0 {
+        return 0.0;
+    }
+    let step_s = span_s / GRID as f64;
+    let values: Vec<f64> = (0..=GRID)
+        .map(|at| value(points, first.at_s + step_s * at as f64))
+        .collect();
+    let mut slopes: Vec<f64> = Vec::with_capacity(GRID * (GRID + 1) / 2);
+    for (at, from) in values.iter().enumerate() {
+        for (further, to) in values.iter().skip(at + 1).enumerate() {
+            slopes.push((to - from) / (step_s * (further + 1) as f64));
+        }
+    }
+    slopes.sort_by(f64::total_cmp);
+    slopes.get(slopes.len() / 2).copied().unwrap_or_default()
+}
+
+/// The window at the end in which a burst rises: less than half of what was seen.
+fn burst_s(span_s: f64) -> f64 {
+    (span_s * BURST_OF_TIME)
+        .clamp(BURST_S.0, BURST_S.1)
+        .min(span_s / 2.0)
+}
+
+/// What the curve was at a moment, on a straight line between the points around it.
+fn value(points: &[Point], at_s: f64) -> f64 {
+    let after = points.partition_point(|point| point.at_s < at_s);
+    let at = |index: usize| points.get(index).copied();
+    match (after.checked_sub(1).and_then(at), at(after)) {
+        (Some(from), Some(to)) if to.at_s > from.at_s => {
+            let part = (at_s - from.at_s) / (to.at_s - from.at_s);
+            from.bytes + (to.bytes - from.bytes) * part
+        }
+        (_, Some(point)) | (Some(point), None) => point.bytes,
+        (None, None) => 0.0,
+    }
+}
+
+fn changes(values: &[f64]) -> impl Iterator<Item = f64> {
+    values.windows(2).map(|pair| pair[1] - pair[0])
+}
+
+fn whole(value: f64) -> i64 {
+    value.round() as i64
+}
+
+fn size(value: f64) -> String {
+    bytes(value.max(0.0) as u64)
+}
+
+fn seconds(value: f64) -> String {
+    match value as u64 {
+        0..120 => duration_ns((value * 1e9) as u64),
+        s @ 120..7200 => format!("{} min", s / 60),
+        s => format!("{:.1} h", s as f64 / 3600.0),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,162 @@
+//! Made-up curves; those of real programs are in `tests/streams/memory.rs`.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const LIMIT: f64 = 100.0 * 1024.0 * 1024.0;
+
+/// A curve of seconds and parts of the limit; the kill is the last.
+fn points(curve: &[(f64, f64)]) -> Vec<Point> {
+    let point = |(at_s, part): &(f64, f64)| Point {
+        at_s: *at_s,
+        bytes: part * LIMIT,
+    };
+    curve.iter().map(point).collect()
+}
+
+/// One look a second.
+fn looks(seconds: u32, part: impl Fn(f64) -> f64) -> Vec<Point> {
+    let mut curve: Vec<(f64, f64)> = (0..seconds)
+        .map(|at| (f64::from(at), part(f64::from(at) / f64::from(seconds))))
+        .collect();
+    curve.push((f64::from(seconds), 1.0));
+    points(&curve)
+}
+
+fn reading(points: &[Point]) -> Option<Reading> {
+    read(points, LIMIT).reading
+}
+
+#[test]
+fn a_leak_of_seconds_and_of_days() {
+    for seconds in [12, 900, 86_400] {
+        let found = read(&looks(seconds, |at| 0.1 + 0.9 * at), LIMIT);
+        assert_eq!(found.reading, Some(Reading::Ramp), "{found:?}");
+        let slope = 0.9 * LIMIT / f64::from(seconds);
+        let told = found.slope_bytes_per_s.unwrap() as f64;
+        assert!(
+            (told / slope - 1.0).abs() < 0.05,
+            "{told} instead of {slope}"
+        );
+    }
+}
+
+#[test]
+fn a_leak_beside_a_start_up_and_a_garbage_collector() {
+    let start_up = |at: f64| if at < 0.02 { 0.0 } else { 0.4 + 0.6 * at };
+    assert_eq!(reading(&looks(600, start_up)), Some(Reading::Ramp));
+    let teeth = |at: f64| 0.2 + 0.6 * at + 0.2 * (at * 40.0).fract();
+    assert_eq!(reading(&looks(600, teeth)), Some(Reading::Ramp));
+}
+
+/// The tracer was started long after the leak.
+#[test]
+fn the_end_of_a_slow_leak() {
+    assert_eq!(
+        reading(&looks(900, |at| 0.95 + 0.05 * at)),
+        Some(Reading::Ramp)
+    );
+}
+
+#[test]
+fn parked_under_the_limit() {
+    for level in [0.85, 0.97] {
+        let noisy = |at: f64| level + 0.02 * (at * 37.0).sin();
+        let start = |at: f64| if at < 0.1 { at * 8.0 } else { noisy(at) };
+        assert_eq!(reading(&looks(300, start)), Some(Reading::Plateau));
+        assert_eq!(reading(&looks(12, start)), Some(Reading::Plateau));
+    }
+}
+
+#[test]
+fn a_burst_from_a_low_and_from_a_high_level() {
+    for level in [0.1, 0.8] {
+        assert_eq!(reading(&looks(600, |_| level)), Some(Reading::Burst));
+    }
+    let curve = points(&[(0.0, 0.2), (6.0, 0.2), (6.9, 0.25), (7.3, 1.0)]);
+    let found = read(&curve, LIMIT);
+    assert_eq!(found.reading, Some(Reading::Burst), "{found:?}");
+    assert!(found.why.contains("within the last"), "{}", found.why);
+    // A loading of half a minute in the life of an hour.
+    let loading = |at: f64| {
+        if at < 0.99 {
+            0.3
+        } else {
+            0.3 + (at - 0.99) * 70.0
+        }
+    };
+    assert_eq!(reading(&looks(3600, loading)), Some(Reading::Burst));
+}
+
+#[test]
+fn steps_are_neither_a_leak_nor_a_burst() {
+    let stairs = |at: f64| 0.2 + 0.2 * (at * 4.0).floor();
+    for seconds in [12, 60, 900] {
+        assert_eq!(reading(&looks(seconds, stairs)), Some(Reading::Steps));
+    }
+}
+
+#[test]
+fn what_was_hardly_seen_is_not_read() {
+    assert_eq!(reading(&[]), Some(Reading::TooShort));
+    assert_eq!(reading(&points(&[(0.0, 1.0)])), Some(Reading::TooShort));
+    assert_eq!(
+        reading(&points(&[(0.0, 0.1), (1.0, 0.2), (2.5, 1.0)])),
+        Some(Reading::TooShort)
+    );
+}
+
+#[test]
+fn what_goes_up_and_down_has_no_reading() {
+    let waves = |at: f64| 0.5 + 0.35 * (at * 30.0).sin();
+    let found = read(
+        &looks(600, |at| if at > 0.9 { 0.9 } else { waves(at) }),
+        LIMIT,
+    );
+    assert_eq!(found.reading, None, "{found:?}");
+    assert!(found.why.contains("up and down"), "{}", found.why);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// Whatever the figures, there is an answer, and it does not depend on where time
+    /// begins or on the unit of memory.
+    #[test]
+    fn a_reading_is_of_the_shape(
+        curve in prop::collection::vec((0.0..50.0_f64, 0.0..1.2_f64), 0..80),
+        limit in 1e6..1e12_f64,
+    ) {
+        let mut at_s = 0.0;
+        let points: Vec<Point> = curve.iter().map(|(gap_s, part)| {
+            at_s += gap_s;
+            Point { at_s, bytes: part * limit }
+        }).collect();
+        let found = read(&points, limit);
+        prop_assert!(!found.why.is_empty());
+        let moved: Vec<Point> = points.iter().map(|point| Point {
+            at_s: point.at_s + 4096.0,
+            bytes: point.bytes * 2.0,
+        }).collect();
+        prop_assert_eq!(found.reading, read(&moved, limit * 2.0).reading);
+    }
+
+    /// A leak is one at any speed and with any noise that is small beside it.
+    #[test]
+    fn a_steady_growth_is_a_ramp(
+        seconds in 10_u32..5000,
+        from in 0.0..0.6_f64,
+        noise in prop::collection::vec(-0.01..0.01_f64, 64),
+    ) {
+        let mut at = 0;
+        let curve: Vec<Point> = looks(seconds, |part| from + (0.97 - from) * part)
+            .into_iter()
+            .map(|point| {
+                at = (at + 1) % noise.len();
+                Point { bytes: point.bytes + noise[at] * LIMIT, ..point }
+            })
+            .collect();
+        prop_assert_eq!(reading(&curve), Some(Reading::Ramp));
+    }
+}

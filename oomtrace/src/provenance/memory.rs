@@ -1,0 +1,350 @@
+//! The memory before an OOM kill: from what was looked up to what is written.
+
+use serde::{Deserialize, Serialize};
+
+pub use super::curve::Reading;
+use super::{
+    case::Kill,
+    curve::{self, Point},
+    record::Evidence,
+    words,
+};
+use crate::event::{
+    MemcgLevel, Process,
+    memory::{MemoryCurve, MemorySample, OomReport, Resident},
+};
+
+/// So many samples are written, the last ones among them as they are.
+const MOST_SAMPLES: usize = 120;
+const MOST_LAST: usize = 20;
+/// Another process held clearly more than the victim: so many times as much, and more by this
+/// part of the limit.
+const CLEARLY: f64 = 1.5;
+const CLEARLY_OF_LIMIT: u64 = 20;
+
+/// How the memory of the cgroup whose limit was hit was used before.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OomMemory {
+    /// Seconds before the kill, bytes in use, and bytes of the working set: usage less the
+    /// page cache that the kernel could take back; `null` where that is not known.
+    pub samples: Vec<(f64, u64, Option<u64>)>,
+    pub limit_bytes: Option<u64>,
+    pub split: Option<OomSplit>,
+    /// The largest processes below that limit, the largest first. Where the kernel's log does
+    /// not say what they held at the kill, the victim stands with what it held then, and the
+    /// others with what they held just after.
+    pub largest: Vec<OomResident>,
+    /// What the curve looked like; `null` if like nothing that has a name.
+    pub reading: Option<Reading>,
+    /// Growth of the working set: over all that was seen, or within a burst.
+    pub slope_bytes_per_s: Option<i64>,
+    /// From when the cgroup was made, or where that was not seen the victim started, to the
+    /// kill.
+    pub from_start_ms: Option<u64>,
+    /// The reading in words, with its figures.
+    pub why: String,
+}
+
+/// What memory was used for, in the cgroup whose limit was hit and those below it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OomSplit {
+    /// When that was; 0 is the kill itself, as the kernel's log tells it. Less than 0: after
+    /// it, when some memory may have been given back already.
+    pub seconds_before: f64,
+    pub anon_bytes: u64,
+    /// Page cache, without tmpfs and shared memory.
+    pub file_bytes: u64,
+    pub shmem_bytes: u64,
+    pub slab_bytes: Option<u64>,
+    pub kernel_stack_bytes: Option<u64>,
+    pub page_tables_bytes: Option<u64>,
+    pub sock_bytes: Option<u64>,
+    pub swap_bytes: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OomResident {
+    pub pid: u32,
+    pub comm: String,
+    pub rss_bytes: u64,
+}
+
+/// What is known of an OOM kill's memory.
+pub(super) struct Known<'a> {
+    pub(super) killer: &'a Kill,
+    pub(super) curve: Option<&'a MemoryCurve>,
+    /// The level whose limit was hit; `None`: the node's memory.
+    pub(super) limit: Option<&'a MemcgLevel>,
+    /// The limit was written below what was in use.
+    pub(super) limit_lowered: bool,
+    pub(super) page_bytes: u64,
+}
+
+impl Known<'_> {
+    /// What is written; `None` if nobody watched and the log said nothing.
+    pub(super) fn before(&self) -> Option<OomMemory> {
+        let report = report(self.killer);
+        if self.curve.is_none() && report.is_none() {
+            return None;
+        }
+        let killed_ns = self.killed_ns();
+        let samples = self.samples(report);
+        let limit_bytes = self.limit_bytes();
+        let found = self.read(&samples, limit_bytes);
+        let start_ns = self
+            .curve
+            .and_then(|curve| curve.made_ns)
+            .or(Some(self.killer.event.victim.group.start_ns).filter(|start_ns| *start_ns > 0));
+        Some(OomMemory {
+            samples: thinned(&samples)
+                .into_iter()
+                .map(|MemorySample(at_ns, usage, working)| {
+                    (seconds_before(killed_ns, at_ns), usage, working)
+                })
+                .collect(),
+            limit_bytes,
+            split: self.split(report),
+            largest: self.largest(report),
+            reading: found.reading,
+            slope_bytes_per_s: found.slope_bytes_per_s,
+            from_start_ms: start_ns
+                .and_then(|start_ns| killed_ns.checked_sub(start_ns))
+                .map(|from_start_ns| from_start_ns / 1_000_000),
+            why: found.why,
+        })
+    }
+
+    /// Whether another process than the victim held most.
+    pub(super) fn evidence(&self, memory: &OomMemory) -> Option<Evidence> {
+        let victim = &self.killer.event.victim;
+        let is_victim = |other: &&OomResident| other.pid == victim.group.tgid;
+        let own = memory.largest.iter().find(is_victim)?.rss_bytes;
+        let largest = memory.largest.iter().find(|other| !is_victim(other))?;
+        let more = largest.rss_bytes.saturating_sub(own);
+        let is_clear = largest.rss_bytes as f64 >= CLEARLY * own as f64
+            && more > memory.limit_bytes? / CLEARLY_OF_LIMIT;
+        is_clear.then(|| Evidence {
+            code: "largest_other".into(),
+            text: format!(
+                "{}[{}] held {}, more than the {} of {}, which was killed: look there first",
+                largest.comm,
+                largest.pid,
+                words::bytes(largest.rss_bytes),
+                words::bytes(own),
+                words::label(victim)
+            ),
+            source: if report(self.killer).is_some_and(|report| !report.largest.is_empty()) {
+                "kernel log".into()
+            } else {
+                "/proc".into()
+            },
+        })
+    }
+
+    /// A group goes for one that was chosen: what led to that counts.
+    fn killed_ns(&self) -> u64 {
+        let chosen = self.killer.chosen.as_deref();
+        chosen.unwrap_or(self.killer).event.boottime_ns
+    }
+
+    fn bytes(&self, pages: u64) -> u64 {
+        pages.saturating_mul(self.page_bytes)
+    }
+
+    fn limit_bytes(&self) -> Option<u64> {
+        Some(self.bytes(self.limit?.max_pages?))
+    }
+
+    /// The samples before the kill, and the kill itself.
+    fn samples(&self, report: Option<&OomReport>) -> Vec<MemorySample> {
+        let killed_ns = self.killed_ns();
+        let seen = self.curve.map_or(&[][..], |curve| &curve.samples);
+        let mut samples: Vec<MemorySample> = seen
+            .iter()
+            .copied()
+            .filter(|sample| sample.0 < killed_ns)
+            .collect();
+        // The kernel has tried to make room before: what page cache is left could not go.
+        if let Some(usage_pages) = self.limit.and_then(|level| level.usage_pages) {
+            let usage = self.bytes(usage_pages);
+            let cache = report
+                .and_then(|report| report.split)
+                .map_or(0, |split| split.reclaimable_bytes);
+            let working = usage.saturating_sub(cache);
+            samples.push(MemorySample(killed_ns, usage, Some(working)));
+        }
+        samples
+    }
+
+    fn read(&self, samples: &[MemorySample], limit_bytes: Option<u64>) -> curve::Found {
+        let none = |why: &str| curve::Found {
+            reading: None,
+            slope_bytes_per_s: None,
+            why: why.to_owned(),
+        };
+        if self.limit_lowered {
+            return none(
+                "the limit was lowered below what was in use: what came before is no reason",
+            );
+        }
+        let (Some(_), Some(limit_bytes)) = (self.limit, limit_bytes) else {
+            return none("no cgroup's limit was hit, and only cgroups that have one are watched");
+        };
+        let began_ns = samples.first().map_or(0, |first| first.0);
+        let points: Vec<Point> = samples
+            .iter()
+            .filter_map(|MemorySample(at_ns, _, working)| {
+                Some(Point {
+                    at_s: at_ns.saturating_sub(began_ns) as f64 / 1e9,
+                    bytes: (*working)? as f64,
+                })
+            })
+            .collect();
+        let mut found = curve::read(&points, limit_bytes as f64);
+        let absent = match self.curve {
+            None => Some("nobody watched it"),
+            Some(curve) => curve.absent.as_deref(),
+        };
+        if let Some(absent) = absent {
+            found.why = format!("what came before was not seen: {absent}");
+        }
+        found
+    }
+
+    fn split(&self, report: Option<&OomReport>) -> Option<OomSplit> {
+        let killed_ns = self.killed_ns();
+        let told = report.and_then(|report| report.split);
+        let looked_up = self.curve.and_then(|curve| curve.split);
+        let (at_ns, split) = told
+            .map(|split| (killed_ns, split))
+            .or_else(|| looked_up.map(|at| (at.boottime_ns, at.split)))?;
+        // Of v1 only the log, and of v2 only its file, tells of swap at the kill.
+        let swap_bytes = split.swap_bytes.or_else(|| looked_up?.split.swap_bytes);
+        Some(OomSplit {
+            seconds_before: seconds_before(killed_ns, at_ns),
+            anon_bytes: split.anon_bytes,
+            file_bytes: split.file_bytes,
+            shmem_bytes: split.shmem_bytes,
+            slab_bytes: split.slab_bytes,
+            kernel_stack_bytes: split.kernel_stack_bytes,
+            page_tables_bytes: split.page_tables_bytes,
+            sock_bytes: split.sock_bytes,
+            swap_bytes,
+        })
+    }
+
+    fn largest(&self, report: Option<&OomReport>) -> Vec<OomResident> {
+        let told = report.map_or(&[][..], |report| &report.largest);
+        if !told.is_empty() {
+            return told.iter().map(resident).collect();
+        }
+        // Those that are looked at after the kill lack the victim, or some of what it held.
+        let victim = self.resident_victim();
+        let others = self.curve.map_or(&[][..], |curve| &curve.largest);
+        let mut all: Vec<OomResident> = others
+            .iter()
+            .map(resident)
+            .filter(|other| victim.as_ref().is_none_or(|victim| victim.pid != other.pid))
+            .collect();
+        all.extend(victim);
+        all.sort_by(|a, b| b.rss_bytes.cmp(&a.rss_bytes).then(a.pid.cmp(&b.pid)));
+        all.truncate(crate::event::memory::MOST_RESIDENTS);
+        all
+    }
+
+    fn resident_victim(&self) -> Option<OomResident> {
+        let victim: &Process = &self.killer.event.victim;
+        let rss = victim.rss?;
+        let pages = [rss.anon_pages, rss.file_pages, rss.shmem_pages];
+        Some(OomResident {
+            pid: victim.group.tgid,
+            comm: victim.comm.clone().unwrap_or_default(),
+            rss_bytes: self.bytes(pages.into_iter().fold(0, u64::saturating_add)),
+        })
+    }
+}
+
+fn resident(from: &Resident) -> OomResident {
+    OomResident {
+        pid: from.pid,
+        comm: from.comm.clone(),
+        rss_bytes: from.rss_bytes,
+    }
+}
+
+/// What the kernel's log said of this kill, or of the one that a group went for.
+pub(super) fn report(kill: &Kill) -> Option<&OomReport> {
+    let kill = kill.chosen.as_deref().unwrap_or(kill);
+    kill.line.as_ref()?.report.as_deref()
+}
+
+fn seconds_before(killed_ns: u64, at_ns: u64) -> f64 {
+    let ms = (i128::from(killed_ns) - i128::from(at_ns)) / 1_000_000;
+    ms as f64 / 1e3
+}
+
+/// At most [`MOST_SAMPLES`]: the last ones, and of those before in each stretch the one that
+/// stands out most (the largest triangle with the one before and what comes after), so that
+/// the shape stays.
+fn thinned(samples: &[MemorySample]) -> Vec<MemorySample> {
+    if samples.len() <= MOST_SAMPLES {
+        return samples.to_vec();
+    }
+    let (old, last) = samples.split_at(samples.len() - MOST_LAST);
+    let Some((first, rest)) = old.split_first() else {
+        return samples.to_vec();
+    };
+    let mut kept = vec![*first];
+    let buckets = MOST_SAMPLES - MOST_LAST - 1;
+    let bound = |bucket: usize| bucket * rest.len() / buckets;
+    for bucket in 0..buckets {
+        let next = rest
+            .get(bound(bucket + 1)..bound((bucket + 2).min(buckets)))
+            .filter(|next| !next.is_empty())
+            .unwrap_or(last);
+        let mean = |of: fn(&MemorySample) -> u64| {
+            next.iter().map(|sample| of(sample) as f64).sum::<f64>() / next.len().max(1) as f64
+        };
+        let (next_ns, next_usage) = (mean(|sample| sample.0), mean(|sample| sample.1));
+        let from = kept.last().copied().unwrap_or(*first);
+        let area = |sample: &MemorySample| {
+            let (from_ns, from_usage) = (from.0 as f64, from.1 as f64);
+            ((from_ns - next_ns) * (sample.1 as f64 - from_usage)
+                - (from_ns - sample.0 as f64) * (next_usage - from_usage))
+                .abs()
+        };
+        let stretch = rest
+            .get(bound(bucket)..bound(bucket + 1))
+            .unwrap_or_default();
+        kept.extend(
+            stretch
+                .iter()
+                .max_by(|a, b| area(a).total_cmp(&area(b)))
+                .copied(),
+        );
+    }
+    kept.extend_from_slice(last);
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thinned_curve_keeps_its_ends_and_its_peaks() {
+        let samples: Vec<MemorySample> = (0..1000)
+            .map(|at| {
+                let usage = if at == 333 { 999 } else { at / 10 };
+                MemorySample(at * 1_000_000_000, usage, None)
+            })
+            .collect();
+        let few = thinned(&samples);
+        assert_eq!(few.len(), MOST_SAMPLES);
+        assert_eq!(few[0], samples[0]);
+        assert_eq!(few[few.len() - MOST_LAST..], samples[1000 - MOST_LAST..]);
+        assert!(few.contains(&samples[333]), "the peak");
+        assert!(few.is_sorted_by_key(|sample| sample.0));
+        assert_eq!(thinned(&samples[..50]), samples[..50]);
+    }
+}
