@@ -5,6 +5,7 @@ mod app;
 mod hostile;
 mod kernel;
 mod manual;
+mod memory;
 mod oom;
 mod quiet;
 mod status;
@@ -95,6 +96,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Scenario> {
         status::SCENARIOS,
         quiet::SCENARIOS,
         hostile::SCENARIOS,
+        memory::SCENARIOS,
         // The node's own OOM comes last: what it takes along is nobody's test.
         oom::SCENARIOS,
     ]
