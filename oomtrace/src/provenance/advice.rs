@@ -6,7 +6,7 @@ use super::{
     judge::Verdict,
     levels,
     naming::Located,
-    record::{ActorKind, Advice, Cause, Mechanism},
+    record::{ActorKind, Advice, Cause, Mechanism, OomMemory, OomSplit, Reading},
     role::Role,
     rules::Rules,
     signal_names, stop, words,
@@ -28,6 +28,8 @@ pub(super) struct About<'a> {
     pub(super) page_bytes: u64,
     /// All memory of the node, where the OOM killer looked at that.
     pub(super) node_pages: Option<u64>,
+    /// What came before an OOM kill.
+    pub(super) memory: Option<&'a OomMemory>,
 }
 
 /// What to do, the most important first.
@@ -37,6 +39,7 @@ pub(super) fn of(about: &About<'_>, rules: &Rules) -> Vec<Advice> {
     let more = [
         about.shell_form(),
         about.heap(),
+        about.not_heap(),
         about.quality_of_service(),
         about.left_behind(),
     ];
@@ -74,7 +77,13 @@ impl About<'_> {
             Cause::CgroupOom
                 if limit.is_some_and(|level| level.path.is_some() && level.max_pages.is_some()) =>
             {
-                "cgroup_oom"
+                match self.memory.and_then(|memory| memory.reading) {
+                    Some(Reading::Plateau) => "cgroup_oom_plateau",
+                    Some(Reading::Ramp) => "cgroup_oom_ramp",
+                    Some(Reading::Burst) => "cgroup_oom_burst",
+                    Some(Reading::Steps) => "cgroup_oom_steps",
+                    Some(Reading::TooShort) | None => "cgroup_oom",
+                }
             }
             Cause::CgroupOom => "cgroup_oom_unnamed",
             Cause::GlobalOom if oom.is_some_and(|oom| oom.by_sysrq) => "sysrq_f",
@@ -147,6 +156,25 @@ impl About<'_> {
         }
     }
 
+    /// Memory that no heap's setting bounds: more than this part of the limit.
+    fn not_heap(&self) -> Option<&'static str> {
+        const MUCH: u64 = 3;
+        let memory = self.memory?;
+        let (split, limit_bytes) = (memory.split?, memory.limit_bytes?);
+        let is_much = |bytes: u64| bytes.saturating_mul(MUCH) >= limit_bytes;
+        if is_much(split.shmem_bytes) {
+            Some("tmpfs")
+        } else if split.slab_bytes.is_some_and(is_much) {
+            Some("slab")
+        } else if split.sock_bytes.is_some_and(is_much) {
+            Some("sockets")
+        } else if is_much(split.file_bytes) {
+            Some("page_cache")
+        } else {
+            None
+        }
+    }
+
     /// When the node runs out, a pod's class decides who goes first.
     fn quality_of_service(&self) -> Option<&'static str> {
         let is_node = self.verdict.cause == Cause::GlobalOom
@@ -211,10 +239,31 @@ impl About<'_> {
             "heap_fits" => self
                 .setting()
                 .map(|(_, limit_bytes)| words::bytes(heap::that_fits(limit_bytes))),
+            "guess" => self.guess(),
+            "slope" => self
+                .memory
+                .and_then(|memory| memory.slope_bytes_per_s)
+                .map(rate),
+            "shmem" => self.split(|split| Some(split.shmem_bytes)),
+            "slab" => self.split(|split| split.slab_bytes),
+            "sockets" => self.split(|split| split.sock_bytes),
+            "file" => self.split(|split| Some(split.file_bytes)),
             "request" => self.request_bytes().map(words::bytes),
             "adj" => self.victim.oom_score_adj.map(|adj| adj.to_string()),
             _ => None,
         }
+    }
+
+    fn split(&self, part: impl Fn(&OomSplit) -> Option<u64>) -> Option<String> {
+        part(self.memory?.split.as_ref()?).map(words::bytes)
+    }
+
+    /// A limit to try: 30 to 50 % above what was in use. What is parked under a limit has not
+    /// shown how much more it would have taken.
+    fn guess(&self) -> Option<String> {
+        let limit_bytes = self.memory?.limit_bytes?;
+        let more = |percent: u64| words::bytes(limit_bytes / 100 * percent);
+        Some(format!("{} to {}", more(130), more(150)))
     }
 
     /// Who acted, with what tells a person from another.
@@ -227,6 +276,17 @@ impl About<'_> {
             text.push_str(&format!(", on {tty}"));
         }
         text
+    }
+}
+
+/// A growth in the unit in which it is a figure that people can think of.
+fn rate(bytes_per_s: i64) -> String {
+    const MIB: u64 = 1 << 20;
+    let size = bytes_per_s.unsigned_abs();
+    match size {
+        MIB.. => format!("{} a second", words::bytes(size)),
+        _ if size >= MIB / 60 => format!("{} a minute", words::bytes(size * 60)),
+        _ => format!("{} an hour", words::bytes(size * 3_600)),
     }
 }
 
@@ -250,6 +310,13 @@ fn fill(text: &str, value: impl Fn(&str) -> Option<String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn growth_is_told_in_a_unit_for_people() {
+        assert_eq!(rate(10 << 20), "10.0 MiB a second");
+        assert_eq!(rate(100 << 10), "5.9 MiB a minute");
+        assert_eq!(rate(1 << 10), "3.5 MiB an hour");
+    }
 
     #[test]
     fn a_name_is_no_template() {

@@ -126,7 +126,6 @@ impl Subject<'_> {
                 .stop
                 .as_ref()
                 .map(|found| self.stop(found, configured_ms)),
-            oom: oom.map(|oom| Oom { memory, ..oom }),
             outcome: case
                 .exit
                 .as_deref()
@@ -142,9 +141,11 @@ impl Subject<'_> {
                     survived,
                     page_bytes,
                     node_pages: killer.hook.as_ref().and_then(|hook| hook.total_pages),
+                    memory: memory.as_ref(),
                 },
                 self.rules,
             ),
+            oom: oom.map(|oom| Oom { memory, ..oom }),
             evidence,
             runtime_says: self.runtime_says(&at, verdict.cause, case.exit.as_deref()),
             container: naming::container(&at.place, self.containers),
@@ -208,6 +209,7 @@ impl Subject<'_> {
                 survived,
                 page_bytes,
                 node_pages: None,
+                memory: None,
             },
             self.rules,
         );

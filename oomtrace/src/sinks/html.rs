@@ -3,7 +3,10 @@
 
 use std::io::{self, Write};
 
-use super::lines::{path_line, who};
+use super::{
+    chart,
+    lines::{path_line, who},
+};
 use crate::{
     event::text::printable,
     why::{Moment, Story, offset},
@@ -21,7 +24,17 @@ td,th{vertical-align:top;text-align:left;padding:.1rem .9rem .1rem 0;font-weight
 th{opacity:.65;white-space:nowrap}\
 td.number{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}\
 code,.path{font:13px/1.5 ui-monospace,monospace}\
-ul{margin:.2rem 0;padding-left:1.2rem}";
+ul{margin:.2rem 0;padding-left:1.2rem}\
+svg{width:100%;font:12px system-ui,sans-serif;fill:currentColor}\
+polyline{fill:none;stroke-width:2}\
+polyline.usage{stroke:#1565c0}\
+polyline.working{stroke:#ef6c00}\
+line.limit{stroke:#c62828;stroke-dasharray:6 4}\
+line.axis{stroke:currentColor;opacity:.4}\
+text.left{text-anchor:end}\
+span.usage{color:#1565c0}\
+span.working{color:#ef6c00}\
+span.limit{color:#c62828}";
 
 /// Writes a story as a page.
 pub fn write(to: &mut dyn Write, story: &Story<'_>) -> io::Result<()> {
@@ -43,6 +56,14 @@ pub fn write(to: &mut dyn Write, story: &Story<'_>) -> io::Result<()> {
         escaped(&death.id)
     )?;
     rows(to, &who(death))?;
+    let memory = death.oom.as_ref().and_then(|oom| oom.memory.as_ref());
+    if let Some(svg) = memory.and_then(chart::svg) {
+        writeln!(
+            to,
+            "<h2>Memory before the kill</h2>\n{svg}\n<p class=\"dim\">in use <span class=\"usage\">━</span>, \
+             without page cache that could have gone <span class=\"working\">━</span>, the limit <span class=\"limit\">┅</span></p>"
+        )?;
+    }
     timeline(to, &story.timeline)?;
     let known = death
         .evidence

@@ -59,7 +59,10 @@ pub(super) fn who(death: &Death) -> Vec<(&'static str, String)> {
             rows.push(("run by", chain(sender)));
         }
     }
-    rows.extend(death.oom.as_ref().map(|oom| ("limit", oom_line(oom))));
+    if let Some(oom) = &death.oom {
+        rows.push(("limit", oom_line(oom)));
+        rows.extend(memory_lines(oom.memory.as_ref()));
+    }
     rows
 }
 

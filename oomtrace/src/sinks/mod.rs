@@ -1,6 +1,7 @@
 //! What becomes of records: written for people ([`pretty`], and one death in full: [`story`],
 //! [`html`]) and for programs ([`json`]), and counted ([`metrics`]).
 
+mod chart;
 pub mod html;
 pub mod json;
 mod lines;

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use super::{
+    chart,
     lines::{path_line, who},
     style::{BOLD, DIM, RED, paint, wrap},
 };
@@ -31,6 +32,7 @@ pub fn write(to: &mut dyn Write, story: &Story<'_>, look: Look) -> io::Result<()
     for (name, text) in who(story.death) {
         page.row(name, &text)?;
     }
+    page.curve(story.death)?;
     page.title("what happened")?;
     for moment in &story.timeline {
         page.moment(moment)?;
@@ -90,6 +92,21 @@ impl Page<'_> {
         ));
         let more = self.paint(DIM, &more);
         writeln!(self.to, "{cause}  {more}")
+    }
+
+    /// The memory before an OOM kill.
+    fn curve(&mut self, death: &Death) -> io::Result<()> {
+        let memory = death.oom.as_ref().and_then(|oom| oom.memory.as_ref());
+        let lines = memory.map(|memory| chart::lines(memory, self.width(0)));
+        let lines = lines.unwrap_or_default();
+        if lines.is_empty() {
+            return Ok(());
+        }
+        self.title("memory before the kill")?;
+        for line in lines {
+            writeln!(self.to, "{line}")?;
+        }
+        Ok(())
     }
 
     fn title(&mut self, title: &str) -> io::Result<()> {

@@ -16,6 +16,11 @@ use oomtrace::{
         Output,
         record::{Death, OomMemory, Reading},
     },
+    sinks::{
+        html,
+        story::{self, Look},
+    },
+    why::{Around, tell},
 };
 
 use crate::support::{
@@ -349,7 +354,7 @@ struct Recorded {
 }
 
 impl Recorded {
-    fn memory(self) -> OomMemory {
+    fn death(self) -> Death {
         let mut kill = oom(4000);
         kill.boottime_ns = self.killed_ns;
         for memcg in [&mut kill.victim.memcg, &mut kill.sender.memcg] {
@@ -359,7 +364,7 @@ impl Recorded {
         }
         let end = exit_at(&kill.victim, BY_SIGKILL, self.killed_ns + MS);
         let ran = answered([sigkill(&kill), end], Some(&self.curve));
-        memory(&ran.the_death()).clone()
+        ran.the_death()
     }
 }
 
@@ -371,24 +376,94 @@ fn curves_of_real_processes_are_read_as_what_they_were() {
         let path = file.unwrap().path();
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
         let recorded: Recorded = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-        let memory = recorded.memory();
-        let wanted = match name
+        let death = recorded.death();
+        let memory = memory(&death);
+        let (wanted, advice) = match name
             .rsplit_once("-v1-")
             .or(name.rsplit_once("-v2-"))
             .unwrap()
             .1
         {
-            "leak" => Reading::Ramp,
-            "steps" => Reading::Steps,
-            "undersized" => Reading::Plateau,
+            "leak" => (Reading::Ramp, "fix_the_leak"),
+            "steps" => (Reading::Steps, "look_at_the_steps"),
+            "undersized" => (Reading::Plateau, "raise_the_limit"),
             // Page cache fills its limit all the time, most of it on the active list.
-            "burst" | "file-reader" => Reading::Burst,
+            "burst" | "file-reader" => (Reading::Burst, "look_at_the_burst"),
             other => panic!("{other}"),
         };
         assert_eq!(memory.reading, Some(wanted), "{name}: {}", memory.why);
+        // A leak is no reason to raise a limit, and a limit that is too small is no leak.
+        assert_eq!(death.advice[0].code, advice, "{name}");
+        for advice in &death.advice {
+            assert!(
+                !advice.text.contains(['{', '}', '?']),
+                "{name}: {}",
+                advice.text
+            );
+        }
+        let story = tell(&death, &Around::default());
+        let look = Look {
+            colour: false,
+            width: 100,
+        };
+        let mut page = Vec::new();
+        story::write(&mut page, &story, look).unwrap();
+        let page = String::from_utf8(page).unwrap();
+        assert!(page.contains("memory before the kill"), "{page}");
+        assert!(
+            page.lines().all(|line| line.chars().count() <= 100),
+            "{page}"
+        );
+        let mut html = Vec::new();
+        html::write(&mut html, &story).unwrap();
+        assert!(
+            String::from_utf8(html).unwrap().contains("<polyline"),
+            "{name}"
+        );
         seen += 1;
     }
     assert!(seen >= 5, "{seen}");
+}
+
+#[test]
+fn what_no_heap_bounds_is_told() {
+    for (split, code) in [
+        (
+            MemorySplit {
+                shmem_bytes: LIMIT / 2,
+                ..MemorySplit::default()
+            },
+            Some("tmpfs"),
+        ),
+        (
+            MemorySplit {
+                slab_bytes: Some(LIMIT / 2),
+                ..MemorySplit::default()
+            },
+            Some("kernel_memory"),
+        ),
+        (
+            MemorySplit {
+                anon_bytes: LIMIT - MIB,
+                shmem_bytes: MIB,
+                ..MemorySplit::default()
+            },
+            None,
+        ),
+    ] {
+        let kill = oom(4000);
+        let mut curve = leak();
+        curve.split = Some(SplitAt {
+            boottime_ns: KILLED_NS - MS,
+            split,
+        });
+        let end = exit(&kill.victim, BY_SIGKILL);
+        let death = answered([sigkill(&kill), end], Some(&curve)).the_death();
+        let codes: Vec<&str> = death.advice.iter().map(|a| a.code.as_str()).collect();
+        for other in ["tmpfs", "kernel_memory", "page_cache"] {
+            assert_eq!(codes.contains(&other), code == Some(other), "{codes:?}");
+        }
+    }
 }
 
 /// With Kubernetes' figure, which counts active page cache as in use, it would have been
