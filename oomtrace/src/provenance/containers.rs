@@ -321,8 +321,12 @@ impl Containers {
     }
 
     /// Asks once more whether a process that died was in a container, where the answer was no
-    /// when its cgroup was new.
+    /// when its cgroup was new. A container that nothing but its runtime knows has a PID namespace
+    /// of its own.
     pub(super) fn ask_at_death(&mut self, process: &Process, now_ns: u64) -> Option<Ask> {
+        if process.ns_level == 0 {
+            return None;
+        }
         let paths = [&process.memory_cgroup, &process.unified_cgroup];
         let mut paths = paths.into_iter().flatten();
         let container = paths.find_map(|path| self.maybe_at(path, |_| true))?;

@@ -11,7 +11,7 @@ use oomtrace::{
 use super::{ID, asks, docker, facts, init, made, name, oom, run, runc, web, worker};
 use crate::support::{
     Ran,
-    make::{BY_SIGKILL, KILLED_NS, MS, S, exit, kill, sigkill, tick},
+    make::{BY_SIGKILL, KILLED_NS, MS, S, exit, kill, process, sigkill, tick},
 };
 
 #[test]
@@ -151,6 +151,20 @@ fn a_runtime_may_know_a_container_that_its_path_does_not_tell() {
     let last = ran.deaths().last().copied().unwrap();
     assert_eq!(name(last), Some("job-1"));
     assert_eq!(last.victim.role, Some(Role::ContainerInit));
+
+    // What runs among the node's own processes is none.
+    let plain = Process {
+        memory_cgroup: Some(path.to_owned()),
+        ..process(2000, "worker")
+    };
+    let ran = run([
+        made(path),
+        nobody(),
+        sigkill(&kill(&runc(), &plain)),
+        exit(&plain, BY_SIGKILL),
+    ]);
+    assert_eq!(whether(&ran), 1);
+    assert!(ran.the_death().is_final);
 
     // Where nobody knows it again and again, it is none.
     let others = (2000..2010).flat_map(|pid| {
