@@ -212,6 +212,9 @@ fn commit<'a>(
             }
         }
     }
+    if stored.new > 0 {
+        schema::count(&transaction, i64::try_from(stored.new).unwrap_or(i64::MAX))?;
+    }
     transaction.commit()?;
     Ok(stored)
 }

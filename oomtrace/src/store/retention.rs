@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 
 use rusqlite::Connection;
 
-use super::place::beside;
+use super::{place::beside, schema};
 
 /// How long deaths are kept.
 pub const DEFAULT_DAYS: u32 = 30;
@@ -153,6 +153,7 @@ fn delete(connection: &mut Connection, before_ns: i64) -> rusqlite::Result<Optio
                 .execute([key])?;
         }
     }
+    schema::count(&transaction, -(keys.len() as i64))?;
     // Of those times nothing more can be said, not even that nothing died.
     transaction.execute(
         "INSERT INTO meta (name, value) VALUES ('deleted_until_ns', ?1)

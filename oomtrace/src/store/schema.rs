@@ -5,7 +5,7 @@
 //! `(…, time_ns, weight)` at the end of each index: `weight` tells what most people do not want
 //! to see (see [`super::row`]) without a look into the table.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, Transaction};
 
 /// `oomt`: in the header of each file of ours.
 pub(super) const APPLICATION_ID: i32 = 0x6f6f_6d74;
@@ -110,6 +110,17 @@ pub(super) fn state(connection: &Connection) -> rusqlite::Result<State> {
         (APPLICATION_ID, version) => State::Older(version),
         _ => State::Foreign,
     })
+}
+
+/// Takes note of how many deaths came or went: to count them is to read an index as a whole.
+pub(super) fn count(transaction: &Transaction<'_>, more: i64) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached(
+            "INSERT INTO meta (name, value) VALUES ('deaths', ?1)
+                 ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
+        )?
+        .execute([more])
+        .map(drop)
 }
 
 /// Brings a file up to date.

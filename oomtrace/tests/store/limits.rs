@@ -60,7 +60,9 @@ fn the_size_is_kept_all_the_time_and_the_newest_stay() {
     assert_eq!(left, newest);
     // Of the time of those that went nothing is claimed.
     let reader = Reader::open(&path).unwrap();
-    let first_ns = reader.span().unwrap().first_ns.unwrap();
+    let span = reader.span().unwrap();
+    assert_eq!(span.deaths, u64::from(DEATHS - deleted));
+    let first_ns = span.first_ns.unwrap();
     let deleted_until_ns = reader.watched(first_ns).unwrap().deleted_until_ns.unwrap();
     assert!(deleted_until_ns < first_ns);
 }

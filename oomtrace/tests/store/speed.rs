@@ -72,23 +72,22 @@ fn copy(path: &Path, times: u32) {
         );
         connection.execute_batch(&sql).unwrap();
     }
+    connection
+        .execute(
+            "UPDATE meta SET value = (SELECT count(*) FROM deaths) WHERE name = 'deaths'",
+            [],
+        )
+        .unwrap();
 }
 
-#[test]
-#[ignore = "takes minutes and gigabytes: see the module"]
-fn a_million_deaths_are_asked_about() {
-    let deaths: u32 = std::env::var("OOMTRACE_DEATHS")
-        .ok()
-        .and_then(|number| number.parse().ok())
-        .unwrap_or(1_000_000);
-    let folder = Folder::new();
-    let path = folder.store();
+/// Fills a store, and says how that went.
+fn fill(path: &Path, deaths: u32) -> String {
     let options = Options {
         limits: Limits {
             size_bytes: 64 << 30,
             ..Limits::default()
         },
-        ..Options::at(&path)
+        ..Options::at(path)
     };
     let mut sink = StoreSink::start(&options).unwrap();
     let stats = sink.stats();
@@ -106,15 +105,27 @@ fn a_million_deaths_are_asked_about() {
     let took = began.elapsed();
     sink.settle(true).unwrap();
     assert_eq!(stats.stored(), u64::from(STORED));
-    copy(&path, deaths / STORED);
+    copy(path, deaths / STORED);
     let deaths = deaths / STORED * STORED;
-    let bytes = fs::metadata(&path).unwrap().len();
-    let mut report = format!(
+    let bytes = fs::metadata(path).unwrap().len();
+    format!(
         "{STORED} deaths stored in {took:.1?}: {:.0} a second; of {deaths}, {} bytes each, {} of them JSON\n",
         f64::from(STORED) / took.as_secs_f64(),
         bytes / u64::from(deaths),
         serde_json::to_string(&record(base)).unwrap().len(),
-    );
+    )
+}
+
+#[test]
+#[ignore = "takes minutes and gigabytes: see the module"]
+fn a_million_deaths_are_asked_about() {
+    let deaths: u32 = std::env::var("OOMTRACE_DEATHS")
+        .ok()
+        .and_then(|number| number.parse().ok())
+        .unwrap_or(1_000_000);
+    let folder = Folder::new();
+    let path = folder.store();
+    let mut report = fill(&path, deaths);
 
     let reader = Reader::open(&path).unwrap();
     let web = || vec![Target::Container("container-77".to_owned())];
@@ -123,6 +134,7 @@ fn a_million_deaths_are_asked_about() {
         roles,
         ..Filter::default()
     };
+    let mut too_slow = 0;
     let mut measure = |what: &str, bound: Duration, ask: &dyn Fn() -> usize| {
         let first = Instant::now();
         let rows = ask();
@@ -135,7 +147,10 @@ fn a_million_deaths_are_asked_about() {
             again.elapsed()
         )
         .unwrap();
-        assert!(first < bound, "{report}");
+        if first >= bound {
+            writeln!(report, "    that is more than {bound:?}").unwrap();
+            too_slow += 1;
+        }
     };
     let list = |filter: Filter| {
         let reader = &reader;
@@ -155,7 +170,10 @@ fn a_million_deaths_are_asked_about() {
     measure("newest 50 of a cause and a namespace", LIST, &list(cause));
     let any = filter(vec![Target::Any("container-77".to_owned())], Roles::Own);
     measure("newest 50 of any that is called so", LIST, &list(any));
-    let id = filter(vec![Target::Container("0".repeat(60) + "1a2b")], Roles::Own);
+    let id = filter(
+        vec![Target::Container(format!("{:0>64x}", STORED / 3 - 1))],
+        Roles::Own,
+    );
     measure("newest 50 of a container's id", LIST, &list(id));
     measure("nothing found: what is there", LIST, &|| {
         usize::try_from(reader.span().unwrap().deaths).unwrap()
@@ -178,4 +196,5 @@ fn a_million_deaths_are_asked_about() {
         reader.by_id("10d4559a-777777", 20).unwrap().len()
     });
     println!("{report}");
+    assert_eq!(too_slow, 0, "{report}");
 }

@@ -3,7 +3,7 @@
 use super::{Filter, Reader, Roles, SELECT, Stored, limit_of};
 use crate::{
     identity::target::Target,
-    provenance::record::Death,
+    provenance::record::{Death, Role},
     store::{error::StoreError, row::parse_time},
 };
 
@@ -131,8 +131,12 @@ impl Reader {
 /// that is.
 fn of_workload(death: &Death) -> Option<(Filter, i64)> {
     let time_ns = parse_time(&death.time)?;
+    let is_main = matches!(
+        death.victim.role,
+        Some(Role::ContainerInit | Role::UnitMain)
+    );
     let mut filter = Filter {
-        roles: Roles::Own,
+        roles: if is_main { Roles::Main } else { Roles::Own },
         ..Filter::default()
     };
     let target = match (&death.container, &death.unit) {

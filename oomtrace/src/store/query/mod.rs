@@ -23,7 +23,8 @@ use crate::{
     provenance::record::{Cause, Death, Record},
 };
 
-/// So many deaths are read at a time where all are wanted.
+/// So many deaths are read at a time where all are wanted: few at first, for that may do.
+const FIRST: usize = 32;
 const AT_A_TIME: usize = 256;
 
 /// Whose deaths are wanted.
@@ -159,8 +160,10 @@ impl Reader {
         mut take: impl FnMut(&Stored) -> Result<bool, E>,
     ) -> Result<usize, E> {
         let (mut after, mut taken) = (None, 0);
+        let mut at_a_time = FIRST;
         while taken < limit {
-            let part = self.list(filter, after, AT_A_TIME.min(limit - taken))?;
+            let part = self.list(filter, after, at_a_time.min(limit - taken))?;
+            at_a_time = (2 * at_a_time).min(AT_A_TIME);
             let Some(last) = part.last() else {
                 break;
             };

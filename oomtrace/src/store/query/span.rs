@@ -53,7 +53,7 @@ impl Reader {
     /// What is in the store.
     pub fn span(&self) -> Result<Span, StoreError> {
         self.one(
-            "SELECT (SELECT count(*) FROM deaths), (SELECT min(time_ns) FROM deaths), (SELECT max(time_ns) FROM deaths)",
+            "SELECT coalesce((SELECT value FROM meta WHERE name = 'deaths'), 0), (SELECT min(time_ns) FROM deaths), (SELECT max(time_ns) FROM deaths)",
             &[],
             |row| {
                 Ok(Span {
