@@ -125,11 +125,16 @@ struct Tracer {
 
 impl Tracer {
     fn start(binary: &Path, logs: &Path) -> Result<Self> {
+        let store = logs.join("metrics-store");
+        if store.exists() {
+            fs::remove_dir_all(&store).context("what another run has left")?;
+        }
         let records = logs.join("metrics-records.json");
         let records = File::create(&records)
             .with_context(|| format!("cannot write {}", records.display()))?;
         let mut tracer = command::clean(binary);
         tracer.args(["run", "--output", "json", "--listen", "127.0.0.1:0"]);
+        tracer.arg("--store").arg(store.join("deaths.db"));
         tracer.stdin(Stdio::null()).stdout(records);
         let child = tracer.stderr(Stdio::piped()).spawn();
         let mut running = Guard(child.context("cannot start the tracer")?);

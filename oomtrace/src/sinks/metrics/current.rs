@@ -150,13 +150,13 @@ fn figures(to: &mut DescriptorEncoder<'_>, store: &dyn StoreFigures) -> fmt::Res
     gauge(
         to,
         "store_waiting",
-        "Deaths that wait to be written to the store.",
+        "Records, deaths mostly, that wait to be written to the store.",
         store.waiting(),
     )?;
     counter(
         to,
         "store_dropped",
-        "Deaths that will never be in the store, because too many were waiting.",
+        "Records that will never be in the store, because too many were waiting.",
         store.dropped(),
     )?;
     counter(

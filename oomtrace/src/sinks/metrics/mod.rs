@@ -36,9 +36,9 @@ use crate::{identity::host, provenance::record::Record, store::StoreStats, vital
 pub trait StoreFigures: Send + Sync {
     /// Deaths stored so far.
     fn stored(&self) -> u64;
-    /// Deaths that wait to be stored.
+    /// Records that wait to be stored.
     fn waiting(&self) -> u64;
-    /// Deaths that will never be stored: too many were waiting.
+    /// Records that will never be stored: too many were waiting.
     fn dropped(&self) -> u64;
     /// Attempts at writing that failed.
     fn errors(&self) -> u64;

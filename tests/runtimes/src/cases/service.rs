@@ -59,12 +59,13 @@ impl<'a> Service<'a> {
         service.write(&binary, Stdio::from(tracer), None)?;
         service.run("chmod", &["755", &binary])?;
         // Beside one that may be installed.
+        let options = format!("--listen 127.0.0.1:0 --store {}/deaths.db", service.folder);
         let mut unit = UNIT.to_owned();
         for (from, to) in [
             ("/usr/bin/oomtrace", binary.as_str()),
             ("StateDirectory=oomtrace", &format!("StateDirectory={name}")),
             ("EnvironmentFile=", "#"),
-            ("$OOMTRACE_OPTIONS", "--listen 127.0.0.1:0"),
+            ("$OOMTRACE_OPTIONS", &options),
         ] {
             if !unit.contains(from) {
                 bail!("the unit does not say {from}");
@@ -166,6 +167,10 @@ fn own_unit(scene: &Scene) -> Result<()> {
     let pid = format!("\"pid\":{sleep},");
     let words = ["\"type\":\"death\"", "supervisor_kill", &pid];
     service.says("the death in the journal", &words)?;
+
+    // Its own folder is what it can write to.
+    let stored = format!("{}/deaths.db", service.folder);
+    service.run("test", &["-s", &stored])?;
 
     service.systemctl(&["stop", &service.name])?;
     service.says(

@@ -56,7 +56,7 @@ fn listen(options: &Options) -> Result<Vec<String>> {
         ));
     }
     let mut second = Command::new(&options.tracer);
-    second.args(["run", "--output", "json", &listen]);
+    second.args(["run", "--no-store", "--output", "json", &listen]);
     let second = Program::run(&mut second, options.program_limit())?;
     let words = [&at.to_string(), "something else listens", "do:"];
     problems.extend(refused(&second, &[EXIT_FAILED], &words));
