@@ -28,7 +28,7 @@ pub(super) fn local(time_ns: i64) -> String {
 
 /// The same without the zone, and the zone.
 pub(super) fn clock(time_ns: i64) -> (String, String) {
-    let seconds: libc::time_t = time_ns.div_euclid(SECOND);
+    let seconds: i64 = time_ns.div_euclid(SECOND);
     let mut parts = std::mem::MaybeUninit::<libc::tm>::zeroed();
     // SAFETY: all zeros is a valid `tm`; localtime_r fills it or says that it has not.
     let parts = unsafe {

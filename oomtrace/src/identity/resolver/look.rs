@@ -31,6 +31,9 @@ use crate::{
 
 /// Facts are looked for when they are asked for, and then again, so many milliseconds later.
 const LOOK_AT: [u64; 4] = [0, 50, 200, 800];
+/// What need not be a container at all is looked for until then: its deaths wait for that, and it
+/// is asked about again where one dies.
+const MAYBE_UNTIL: u64 = 200;
 /// Once more after this, for a container that is known and whose process 1 is not: on a busy
 /// machine it may take long to start.
 const LATE: u64 = 3200;
@@ -192,7 +195,7 @@ impl Sources {
         let began = Instant::now();
         let may_be_none = ask.what == What::Whether;
         for at in LOOK_AT.into_iter().chain([LATE]) {
-            if at == LATE && (may_be_none || seen.facts.is_none()) {
+            if at > MAYBE_UNTIL && may_be_none || at == LATE && seen.facts.is_none() {
                 break;
             }
             sleep_until(began + Duration::from_millis(at)).await;
