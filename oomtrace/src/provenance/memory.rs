@@ -190,9 +190,11 @@ impl Known<'_> {
         let (Some(_), Some(limit_bytes)) = (self.limit, limit_bytes) else {
             return none("no cgroup's limit was hit, and only cgroups that have one are watched");
         };
-        let began_ns = samples.first().map_or(0, |first| first.0);
+        let life_ns = self.life_ns(limit_bytes);
+        let began_ns = samples.first().map_or(0, |first| first.0).max(life_ns);
         let points: Vec<Point> = samples
             .iter()
+            .filter(|sample| sample.0 >= life_ns)
             .filter_map(|MemorySample(at_ns, _, working)| {
                 Some(Point {
                     at_s: at_ns.saturating_sub(began_ns) as f64 / 1e9,
@@ -209,6 +211,17 @@ impl Known<'_> {
             found.why = format!("what came before was not seen: {absent}");
         }
         found
+    }
+
+    /// When what is read begins: with the one that was chosen, where the memory was its own. In a
+    /// cgroup that outlives its processes, what others held before is another story.
+    fn life_ns(&self, limit_bytes: u64) -> u64 {
+        let chosen = self.killer.chosen.as_deref().unwrap_or(self.killer);
+        let victim = &chosen.event.victim;
+        let is_its_own = self
+            .resident(victim)
+            .is_some_and(|held| held.rss_bytes >= limit_bytes / 2);
+        if is_its_own { victim.group.start_ns } else { 0 }
     }
 
     fn split(&self, report: Option<&OomReport>) -> Option<OomSplit> {
@@ -239,7 +252,7 @@ impl Known<'_> {
             return told.iter().map(resident).collect();
         }
         // Those that are looked at after the kill lack the victim, or some of what it held.
-        let victim = self.resident_victim();
+        let victim = self.resident(&self.killer.event.victim);
         let others = self.curve.map_or(&[][..], |curve| &curve.largest);
         let mut all: Vec<OomResident> = others
             .iter()
@@ -252,8 +265,7 @@ impl Known<'_> {
         all
     }
 
-    fn resident_victim(&self) -> Option<OomResident> {
-        let victim: &Process = &self.killer.event.victim;
+    fn resident(&self, victim: &Process) -> Option<OomResident> {
         let rss = victim.rss?;
         let pages = [rss.anon_pages, rss.file_pages, rss.shmem_pages];
         Some(OomResident {

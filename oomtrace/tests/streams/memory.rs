@@ -425,6 +425,32 @@ fn curves_of_real_processes_are_read_as_what_they_were() {
     assert!(seen >= 5, "{seen}");
 }
 
+/// A cgroup that outlives its processes: each of them leaks, and this is the third.
+#[test]
+fn the_life_of_the_victim_is_what_is_read() {
+    let mut kill = oom(4000);
+    kill.victim.group.start_ns = KILLED_NS - 20 * S;
+    let mut curve = leak();
+    let life = curve.samples.clone();
+    for earlier in [1, 2] {
+        let before = life.iter().map(|MemorySample(at_ns, usage, working)| {
+            MemorySample(at_ns - earlier * 21 * S, *usage, *working)
+        });
+        curve.samples.extend(before);
+    }
+    curve.samples.sort_by_key(|sample| sample.0);
+    let reading = |pages: u64| {
+        let mut kill = kill.clone();
+        kill.victim.rss.as_mut().unwrap().anon_pages = pages;
+        let end = exit(&kill.victim, BY_SIGKILL);
+        let death = answered([sigkill(&kill), end], Some(&curve)).the_death();
+        memory(&death).reading
+    };
+    assert_eq!(reading(LIMIT / 4096), Some(Reading::Ramp));
+    // Where others hold the memory, all of its life counts.
+    assert_ne!(reading(0), Some(Reading::Ramp));
+}
+
 #[test]
 fn what_no_heap_bounds_is_told() {
     for (split, code) in [
