@@ -128,6 +128,11 @@ impl<L: Lookups> Pipeline<L> {
         self.recorder = Some(recorder);
     }
 
+    /// From now on, senders are judged by these rules.
+    pub fn set_rules(&mut self, rules: Rules) {
+        self.engine.set_rules(rules);
+    }
+
     /// Limits what is told.
     pub fn set_scope(&mut self, scope: Scope) {
         self.engine.set_scope(scope);

@@ -27,6 +27,7 @@ pub(super) fn run(
         probe: &args.probe,
         config: Config::default(),
         rules: Rules::built_in()?,
+        reread: None,
         record: Some(&args.file),
         scope: args.scope.scope.clone(),
         lookups: args.lookups,

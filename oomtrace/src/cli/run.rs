@@ -2,6 +2,7 @@
 //! with other sinks.
 
 use std::{
+    fs::File,
     process::ExitCode,
     sync::Arc,
     time::{Duration, Instant},
@@ -11,7 +12,7 @@ use anyhow::Result;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
-    args::RunArgs,
+    args::{DeathArgs, RunArgs},
     live::{self, Live, Tracing, Turn},
     metrics,
     notify::Manager,
@@ -80,8 +81,10 @@ async fn trace(
     }
     let vitals = Arc::clone(&what.vitals);
     let mut manager = Manager::of_environment();
+    let reread = what.reread;
     let mut live = Live::start(what, &shield, verbose > 1, sinks, started)?;
     manager.ready(&vitals);
+    let has_terminal = File::open("/dev/tty").is_ok();
     let mut ticker = Live::ticker();
     let mut leaving: Option<Instant> = None;
     loop {
@@ -114,12 +117,27 @@ async fn trace(
                 _ => break,
             },
             _ = quit.recv() => break,
-            Some(()) = async { hangup.as_mut()?.recv().await } => break,
+            Some(()) = async { hangup.as_mut()?.recv().await } => match reread {
+                // Its terminal is gone, or somebody asks a daemon to read its files again.
+                Some(rules) if !has_terminal => read_again(rules, &live),
+                _ => break,
+            },
         }
     }
     manager.stopping();
     live.finish()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Reads the rules again; those that cannot be used change nothing.
+fn read_again(deaths: &DeathArgs, live: &Live) {
+    match deaths.rules() {
+        Ok(rules) => {
+            live.set_rules(rules);
+            log::warn!("the rules were read again");
+        }
+        Err(error) => log::error!("the rules stay as they were: {error:#}"),
+    }
 }
 
 /// Whether this process was started with a signal ignored.

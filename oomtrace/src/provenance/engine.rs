@@ -120,6 +120,11 @@ impl Engine {
         }
     }
 
+    /// From now on, senders are judged by these rules.
+    pub fn set_rules(&mut self, rules: Rules) {
+        self.rules = rules;
+    }
+
     /// Takes an event; what follows from it is appended to `out`.
     pub fn handle(&mut self, event: Event, out: &mut Vec<Output>) {
         match event {

@@ -81,6 +81,7 @@ pub struct AdviceRow {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Actors {
+    #[serde(default)]
     actor: Vec<ActorRow>,
     /// Programs that run others under their own executable.
     #[serde(default)]

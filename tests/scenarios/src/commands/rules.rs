@@ -1,8 +1,10 @@
 //! `--rules`: whom a user's own rules name, and rules that are none.
 
-use std::{fs, process::Command};
+use std::{
+    fs, os::unix::process::CommandExt as _, path::Path, process::Command, thread, time::Duration,
+};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use super::{Case, lacks};
@@ -19,19 +21,29 @@ pub(crate) const CASES: &[Case] = &[
         run: name_an_actor,
     },
     Case {
+        name: "rules-reread",
+        run: reread,
+    },
+    Case {
         name: "rules-refused",
         run: refused,
     },
 ];
 
-/// The fixture's program is said to be a service manager.
-fn name_an_actor(options: &Options) -> Result<Vec<String>> {
-    let path = std::env::temp_dir().join(format!("oomtrace-rules-{}.toml", std::process::id()));
-    let rules = format!(
+/// A signal is answered within this time, and what was read is in force.
+const TAKEN: Duration = Duration::from_secs(2);
+
+/// Rules that say of the fixture's program that it is a service manager.
+fn acme(options: &Options) -> Result<String> {
+    Ok(format!(
         "[[actor]]\nkind = \"service_manager\"\nname = \"acme\"\npaths = [{:?}]\n",
         fs::canonicalize(&options.fixture)?.to_string_lossy()
-    );
-    fs::write(&path, rules)?;
+    ))
+}
+
+fn name_an_actor(options: &Options) -> Result<Vec<String>> {
+    let path = std::env::temp_dir().join(format!("oomtrace-rules-{}.toml", std::process::id()));
+    fs::write(&path, acme(options)?)?;
     let started = Tracer::start_with(&options.tracer, &["--rules", &path.to_string_lossy()]);
     let report = fixture::run(options, "app-kill", &[]);
     let _ = fs::remove_file(&path);
@@ -50,6 +62,62 @@ fn name_an_actor(options: &Options) -> Result<Vec<String>> {
             problems.push(format!("the rule did not count: {last}"));
         }
     }
+    Ok(problems)
+}
+
+/// SIGHUP has a daemon read its rules again; those that are none change nothing.
+fn reread(options: &Options) -> Result<Vec<String>> {
+    let path = std::env::temp_dir().join(format!("oomtrace-reread-{}.toml", std::process::id()));
+    fs::write(&path, "")?;
+    let result = reread_from(options, &path);
+    let _ = fs::remove_file(&path);
+    result
+}
+
+fn reread_from(options: &Options, path: &Path) -> Result<Vec<String>> {
+    let mut command = Command::new(&options.tracer);
+    command.args(["run", "--no-store", "--output", "json", "--rules"]);
+    command.arg(path);
+    // SAFETY: setsid(2) is safe to call there, and nothing is allocated.
+    unsafe {
+        // Without a terminal, whose end SIGHUP tells.
+        command.pre_exec(|| {
+            libc::setsid();
+            Ok(())
+        });
+    }
+    let tracer = match Tracer::start_as(&mut command)? {
+        Start::Running(tracer, _) => tracer,
+        Start::Lacking(reason) => bail!("the tracer cannot run here: {reason}"),
+    };
+    let mut problems = Vec::new();
+    let cause = |wanted: &str| -> Result<bool> {
+        let report = fixture::run(options, "app-kill", &[])?;
+        let pid = report.victims().next().context("a victim")?.pid;
+        Ok(tracer.wait_for(0, options.record_limit(), |records| {
+            let last = death::of(records, pid).last().copied().cloned();
+            last.is_some_and(|death| death["cause"] == wanted)
+        }))
+    };
+    let steps = [
+        (None, "app_kill"),
+        (Some(acme(options)?), "supervisor_kill"),
+        (Some("this is no TOML".to_owned()), "supervisor_kill"),
+        (Some(String::new()), "app_kill"),
+    ];
+    for (number, (rules, wanted)) in steps.into_iter().enumerate() {
+        if let Some(rules) = rules {
+            fs::write(path, rules)?;
+            tracer.signal(libc::SIGHUP);
+            // Whoever asks for it is not told when it is done: it takes half a second at most.
+            thread::sleep(TAKEN);
+        }
+        if !cause(wanted)? {
+            problems.push(format!("step {number}: not {wanted}"));
+        }
+    }
+    tracer.signal(libc::SIGTERM);
+    problems.extend(tracer.wait(options.program_limit())?.problems());
     Ok(problems)
 }
 

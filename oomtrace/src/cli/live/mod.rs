@@ -2,6 +2,8 @@
 //! has something, by this thread; a second one does all the rest, so that neither a slow
 //! terminal nor a look-up keeps records waiting in the kernel.
 
+mod node;
+
 use std::{
     collections::VecDeque,
     fs::{self, File},
@@ -9,7 +11,7 @@ use std::{
     path::Path,
     process::ExitCode,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     thread::JoinHandle,
@@ -17,36 +19,26 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow};
-use oomtrace_common::maps::{CgroupKey, QUIET_NS};
+use oomtrace_common::maps::QUIET_NS;
 use tokio::io::{Interest, unix::AsyncFd};
 
+use self::node::{Node, watch_memory};
 use super::{
-    args::{LookupArgs, ProbeArgs, TraceArgs},
+    args::{DeathArgs, LookupArgs, ProbeArgs, TraceArgs},
     runtimes::Runtimes,
-    scope::{self, Awaited, OwnPod, ScopeArg},
+    scope::{self, OwnPod, ScopeArg},
     shield::Shield,
 };
 use crate::{
     event::{
-        Group,
-        container::{Ask, CgroupChange},
-        entry::{Absent, Attached, Entry, OomLine, ProcessState, Symbol},
-        memory::{MemoryAsk, MemoryCurve},
+        entry::{Attached, Entry},
         recording::Writer,
     },
-    identity::{
-        host,
-        memory::{Curves, Hierarchy, Sampler},
-        process,
-        resolver::Asker,
-    },
-    pipeline::{Lookups, Pipeline, PipelineError, Source},
+    identity::{host, memory::Sampler},
+    pipeline::{Pipeline, PipelineError, Source},
     probe::{
         attach::{Options, Probe},
-        kallsyms,
         kmsg::KernelLog,
-        namer::Namer,
-        scope::ScopeMap,
     },
     provenance::{Config, rules::Rules},
     sinks::Sink,
@@ -82,89 +74,17 @@ pub(super) fn block_on(tracing: impl Future<Output = Result<ExitCode>>) -> Resul
         .block_on(tracing)
 }
 
-/// Look-ups on this node.
-struct Node {
-    log: Option<KernelLog>,
-    namer: Option<Namer>,
-    scope: Option<ScopeMap>,
-    awaited: Option<Awaited>,
-    asker: Option<Asker>,
-    curves: Option<Curves>,
-}
+/// Rules that were read again, on their way to the second thread.
+#[derive(Debug, Default)]
+struct NewRules(Mutex<Option<Rules>>);
 
-impl Lookups for Node {
-    fn symbols(&mut self, addresses: &[u64]) -> Vec<Symbol> {
-        match &self.namer {
-            Some(namer) => namer.resolve(addresses),
-            None => kallsyms::resolve(addresses),
-        }
+impl NewRules {
+    fn put(&self, rules: Rules) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(rules);
     }
 
-    fn oom_lines(&mut self) -> Vec<OomLine> {
-        self.log.as_mut().map(KernelLog::drain).unwrap_or_default()
-    }
-
-    fn process_state(&mut self, group: Group) -> ProcessState {
-        let now_ns = host::now().boottime_ns;
-        if host::in_pid_namespace() {
-            // The kernel's ids are not those of /proc here.
-            return ProcessState {
-                tgid: group.tgid,
-                start_ns: group.start_ns,
-                boottime_ns: now_ns,
-                state: None,
-                wait_channel: None,
-                is_hidden: true,
-            };
-        }
-        process::state(group, now_ns)
-    }
-
-    fn ask_container(&mut self, ask: Ask) {
-        if let Some(asker) = &self.asker {
-            asker.ask(ask);
-        }
-    }
-
-    fn scope(&mut self, cgroup: CgroupKey, held: bool) {
-        if let Some(map) = &mut self.scope {
-            map.decide(cgroup, held);
-        }
-        if let Some(awaited) = &mut self.awaited
-            && awaited.decided(cgroup, held)
-        {
-            self.awaited = None;
-        }
-    }
-
-    fn cgroup(&mut self, change: &CgroupChange) {
-        if let Some(curves) = &self.curves {
-            curves.told(change);
-        }
-    }
-
-    fn memory(&mut self, ask: &MemoryAsk) -> Option<MemoryCurve> {
-        self.curves.as_ref().map(|curves| curves.curve(ask))
-    }
-}
-
-/// Starts to watch the memory of cgroups; where that cannot be, says so.
-fn watch_memory(args: LookupArgs) -> (Option<Sampler>, Option<Absent>) {
-    let Some(options) = args.memory() else {
-        return (None, None);
-    };
-    let started = Hierarchy::find(host::page_bytes())
-        .map_err(anyhow::Error::from)
-        .and_then(|hierarchy| Ok(Sampler::start(hierarchy, options)?));
-    match started {
-        Ok(sampler) => (Some(sampler), None),
-        Err(error) => {
-            let absent = Absent {
-                what: "memory before an OOM kill".to_owned(),
-                why: format!("{error:#}"),
-            };
-            (None, Some(absent))
-        }
+    fn take(&self) -> Option<Rules> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -199,6 +119,8 @@ pub(super) struct Tracing<'a> {
     pub(super) probe: &'a ProbeArgs,
     pub(super) config: Config,
     pub(super) rules: Rules,
+    /// Where rules are read again from, when somebody asks for that.
+    pub(super) reread: Option<&'a DeathArgs>,
     pub(super) record: Option<&'a Path>,
     pub(super) scope: ScopeArg,
     pub(super) lookups: LookupArgs,
@@ -212,6 +134,7 @@ impl<'a> Tracing<'a> {
             probe: &args.probe,
             config: args.deaths.config(),
             rules: args.deaths.rules()?,
+            reread: Some(&args.deaths),
             record: args.record.as_deref(),
             scope: ScopeArg::Node,
             lookups: args.lookups,
@@ -235,6 +158,7 @@ pub(super) struct Live {
     /// Until then more is looked for without being woken.
     awake_until: Option<Instant>,
     vitals: Arc<Vitals>,
+    rules: Arc<NewRules>,
     worker: Option<JoinHandle<Result<(), PipelineError>>>,
     own_pod: Option<OwnPod>,
     /// Watches the memory of cgroups until it is dropped.
@@ -315,9 +239,11 @@ impl Live {
             pipeline.record_to(recorder);
         }
         let seen = Arc::clone(&what.vitals);
+        let rules = Arc::new(NewRules::default());
+        let new_rules = Arc::clone(&rules);
         let worker = std::thread::Builder::new()
             .name("oomtrace-work".to_owned())
-            .spawn(move || work(pipeline, &waiting, &seen))
+            .spawn(move || work(pipeline, &waiting, &seen, &new_rules))
             .context("the second thread cannot be started")?;
         // SAFETY: the descriptor is the ring buffer's, owned by the probe, and stays the
         // same for as long as it lives.
@@ -334,6 +260,7 @@ impl Live {
             more: false,
             awake_until: None,
             vitals: what.vitals,
+            rules,
             worker: Some(worker),
             own_pod: scoping.own_pod,
             _sampler: sampler,
@@ -346,6 +273,11 @@ impl Live {
         live.runtimes.may_answer();
         live.vitals.attached();
         Ok(live)
+    }
+
+    /// From the next entry on, senders are judged by these rules.
+    pub(super) fn set_rules(&self, rules: Rules) {
+        self.rules.put(rules);
     }
 
     /// How many other containers of our own pod have something that runs. `None`: the scope is
@@ -561,9 +493,13 @@ fn work(
     mut pipeline: Pipeline<Node>,
     entries: &Receiver<Entry>,
     vitals: &Vitals,
+    rules: &NewRules,
 ) -> Result<(), PipelineError> {
     let mut pushed = Ok(());
     for entry in entries {
+        if let Some(rules) = rules.take() {
+            pipeline.set_rules(rules);
+        }
         pushed = pipeline.push(&entry);
         vitals.took(&entry, pipeline.dying());
         // What comes after the end, such as a late answer of a runtime's, is not told.
