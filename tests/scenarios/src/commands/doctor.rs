@@ -1,11 +1,15 @@
 //! `oomtrace doctor`: what this kernel and these privileges allow.
 
-use std::process::Command;
+use std::{
+    fs::File,
+    os::{fd::AsRawFd as _, unix::process::CommandExt as _},
+    process::Command,
+};
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use super::Case;
+use super::{Case, lacks};
 use crate::{
     cli::Options,
     run::{Ended, Program},
@@ -20,7 +24,15 @@ pub(crate) const CASES: &[Case] = &[
         name: "doctor-json",
         run: json,
     },
+    Case {
+        name: "doctor-unprivileged",
+        run: unprivileged,
+    },
 ];
+
+const NOBODY: u32 = 65534;
+/// Privileges are lacking (sysexits.h).
+const LACKING: i32 = 77;
 
 const TIERS: &[&str] = &["fentry", "kprobe", "tracepoint"];
 
@@ -36,6 +48,34 @@ fn json(options: &Options) -> Result<Vec<String>> {
         Ok(value) if value.is_object() => {}
         Ok(_) => problems.push(format!("not a JSON object: {ended}")),
         Err(error) => problems.push(format!("not JSON: {error}: {ended}")),
+    }
+    Ok(problems)
+}
+
+/// Which flags give what is lacking.
+fn unprivileged(options: &Options) -> Result<Vec<String>> {
+    // Opened by root, so that no folder on the way can keep nobody out.
+    let file = File::open(&options.tracer)?;
+    let mut command = Command::new(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    command
+        .arg0("oomtrace")
+        .arg("doctor")
+        .current_dir("/")
+        .uid(NOBODY)
+        .gid(NOBODY);
+    let ended = Program::run(&mut command, options.program_limit()).context("doctor")?;
+    let mut problems = lacks(
+        "it",
+        &ended.stdout,
+        &[
+            "lacks CAP_BPF",
+            "--cap-add BPF --cap-add PERFMON",
+            "capabilities: {add: [BPF, PERFMON]}",
+            "CapabilityBoundingSet=",
+        ],
+    );
+    if ended.status.code() != Some(LACKING) {
+        problems.push(format!("no exit status {LACKING}: {ended}"));
     }
     Ok(problems)
 }

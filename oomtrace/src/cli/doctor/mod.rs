@@ -1,10 +1,14 @@
 //! `oomtrace doctor`: what this kernel and these privileges allow, and how to get the rest.
 
+mod flags;
+mod node;
+
 use std::process::ExitCode;
 
 use anyhow::Result;
 use serde::Serialize;
 
+use self::flags::Flags;
 use super::{
     args::{DoctorArgs, Format},
     code, output,
@@ -37,6 +41,8 @@ struct Finding {
     found: String,
     #[serde(rename = "do")]
     todo: Option<&'static str>,
+    /// What gives it, for a container or a service.
+    flags: Option<Flags>,
 }
 
 #[derive(Debug, Serialize)]
@@ -115,7 +121,9 @@ fn diagnose(support: &KernelSupport, attached: Result<&Probe, &ProbeError>) -> D
             "CAP_SYS_RESOURCE is not there: the OOM killer may choose oomtrace itself".to_owned()
         },
         todo: (!shielded).then_some("give CAP_SYS_RESOURCE"),
+        flags: (!shielded).then(|| flags::capabilities(&[Capability::SysResource])),
     });
+    findings.extend(node::findings(support.privileges));
     Diagnosis {
         r#type: "doctor",
         schema: 1,
@@ -149,7 +157,8 @@ fn privileges(support: &KernelSupport) -> Finding {
             )
         },
         todo: (!lacking.is_empty())
-            .then_some("run it as root (sudo oomtrace …), or in a privileged container"),
+            .then_some("run it as root (sudo oomtrace …), or in a privileged container; where a seccomp profile refuses bpf(2) or perf_event_open(2), without that"),
+        flags: (!lacking.is_empty()).then(|| flags::capabilities(&lacking)),
     }
 }
 
@@ -191,6 +200,7 @@ fn finding(
             state: State::Ok,
             found: "there".to_owned(),
             todo: None,
+            flags: None,
         },
         Availability::No(why) | Availability::Unknown(why) => Finding {
             what,
@@ -198,6 +208,7 @@ fn finding(
             // What to do stands beside it.
             found: why.lines().next().unwrap_or_default().to_owned(),
             todo: Some(todo),
+            flags: None,
         },
     }
 }
@@ -227,6 +238,7 @@ fn hooks(support: &KernelSupport, probe: Option<&Probe>) -> Vec<Finding> {
                 state: State::Less,
                 found: absent.why.clone(),
                 todo: Some("one of fentry and kprobe, on a kernel that allows it, names the cgroup of an OOM's limit exactly; without, it follows from counters and the kernel's log"),
+                flags: None,
             })
         })
         .collect();
@@ -240,6 +252,7 @@ fn hooks(support: &KernelSupport, probe: Option<&Probe>) -> Vec<Finding> {
             name => name.to_owned(),
         },
         todo: None,
+        flags: None,
     });
     findings
 }
@@ -264,6 +277,9 @@ fn pretty(diagnosis: &Diagnosis) -> String {
         ));
         if let Some(todo) = finding.todo {
             text.push_str(&format!("{:>8}  do: {todo}\n", ""));
+        }
+        for (whose, flag) in finding.flags.iter().flat_map(Flags::each) {
+            text.push_str(&format!("{:>8}      {whose}: {flag}\n", ""));
         }
     }
     match (&diagnosis.error, diagnosis.oom_hook) {
