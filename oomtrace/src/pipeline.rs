@@ -138,10 +138,16 @@ impl<L: Lookups> Pipeline<L> {
         self.engine.set_scope(scope);
     }
 
-    /// Victims that were killed and have not ended yet, as far as is known.
+    /// Victims that were killed and are not written yet.
     #[must_use]
     pub fn dying(&self) -> usize {
         self.engine.dying()
+    }
+
+    /// Victims that were still there seconds after their SIGKILL, and have not ended since.
+    #[must_use]
+    pub fn hanging(&self) -> usize {
+        self.engine.hanging()
     }
 
     /// Takes the next entry.

@@ -24,6 +24,7 @@ pub struct Vitals {
     /// When the last entry was taken, in milliseconds after `since`.
     taken_ms: AtomicU64,
     dying: AtomicUsize,
+    hanging: AtomicUsize,
     /// The kernel's records that were taken, by kind.
     events: [AtomicU64; kind::COUNT],
 }
@@ -51,6 +52,7 @@ impl Default for Vitals {
             taken: AtomicU64::new(0),
             taken_ms: AtomicU64::new(0),
             dying: AtomicUsize::new(0),
+            hanging: AtomicUsize::new(0),
             events: Default::default(),
         }
     }
@@ -91,10 +93,21 @@ impl Vitals {
         self.taken.load(Ordering::Acquire)
     }
 
-    /// Victims that were killed and have not ended yet.
+    /// Victims that were killed and are not written yet.
     #[must_use]
     pub fn dying(&self) -> usize {
         self.dying.load(Ordering::Acquire)
+    }
+
+    /// So many victims hang.
+    pub fn set_hanging(&self, count: usize) {
+        self.hanging.store(count, Ordering::Relaxed);
+    }
+
+    /// Victims that were still there seconds after their SIGKILL, and have not ended since.
+    #[must_use]
+    pub fn hanging(&self) -> usize {
+        self.hanging.load(Ordering::Relaxed)
     }
 
     /// The kernel's records taken, with the name of their kind.

@@ -2,7 +2,8 @@
 
 use std::{
     fs,
-    io::{self, IsTerminal as _},
+    io::{self, IsTerminal as _, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::Path,
     process::ExitCode,
 };
@@ -128,8 +129,8 @@ fn of(reader: &Reader, typed: &str) -> Result<Choice> {
         return Ok(first(reader.of_pid(pid, 1)?));
     }
     let target = Target::parse(typed)?;
-    // A main process says more than what ended with it; but it may be a child that is asked for.
-    let mut found = reader.of_target(&target, Roles::Main, LOOKED_AT)?;
+    // What went along with another says less than that one; but it may be what is asked for.
+    let mut found = reader.of_target(&target, Roles::Own, LOOKED_AT)?;
     if found.is_empty() {
         found = reader.of_target(&target, Roles::Workloads, LOOKED_AT)?;
     }
@@ -162,15 +163,29 @@ fn first(found: Vec<Stored>) -> Choice {
     }
 }
 
-/// The latest of each, if there are several.
+/// The latest of each, if there are several. Where a main process died within a moment of it,
+/// that one: it says more than what ended with it.
 fn by_workload(found: Vec<Stored>, key: impl Fn(&Stored) -> String) -> Choice {
+    const A_MOMENT_NS: i64 = 10_000_000_000;
+    let is_main = |stored: &Stored| {
+        let role = stored.role.as_deref();
+        matches!(role, Some("container_init" | "unit_main"))
+    };
     let mut keys: Vec<String> = Vec::new();
     let mut latest: Vec<Stored> = Vec::new();
     for stored in found {
         let key = key(&stored);
-        if !keys.contains(&key) {
+        let Some(at) = keys.iter().position(|seen| *seen == key) else {
             keys.push(key);
             latest.push(stored);
+            continue;
+        };
+        if let Some(later) = latest.get_mut(at)
+            && is_main(&stored)
+            && !is_main(later)
+            && later.time_ns.saturating_sub(stored.time_ns) < A_MOMENT_NS
+        {
+            *later = stored;
         }
     }
     if latest.len() > 1 {
@@ -284,5 +299,13 @@ impl Surroundings {
 fn write_page(path: &Path, story: &Story<'_>) -> Result<()> {
     let mut page = Vec::new();
     html::write(&mut page, story)?;
-    fs::write(path, page).with_context(|| format!("{} cannot be written", path.display()))
+    // Arguments and names of others stand in it, as in the store.
+    fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .and_then(|mut file| file.write_all(&page))
+        .with_context(|| format!("{} cannot be written", path.display()))
 }

@@ -7,6 +7,31 @@ pub(crate) struct Setting {
     /// As it was written: `-Xmx4g`, `GOMEMLIMIT=1GiB`.
     pub text: String,
     pub size: Size,
+    pub of: Runtime,
+}
+
+/// Whose setting it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Runtime {
+    Java,
+    Node,
+    Go,
+}
+
+impl Runtime {
+    /// Whether a program with this name may read it: what else runs in the same environment
+    /// does not. Programs in Go have any name, but for that of another language's.
+    fn may_be(self, program: &str) -> bool {
+        const OTHERS: &[&str] = &[
+            "bash", "busybox", "chrom", "dash", "java", "jsvc", "node", "perl", "php", "postgres",
+            "python", "ruby", "sh",
+        ];
+        match self {
+            Self::Java => program.starts_with("java") || program.starts_with("jsvc"),
+            Self::Node => program.starts_with("node"),
+            Self::Go => !OTHERS.iter().any(|other| program.starts_with(other)),
+        }
+    }
 }
 
 /// How much it allows.
@@ -27,25 +52,36 @@ pub(crate) enum Fit {
     Fits,
 }
 
+/// The same for Go, whose setting counts all memory of its runtime: 90 to 95 % of the limit is what
+/// is commonly advised.
+const ROOM_OF_GO: f64 = 0.95;
 /// A heap beyond this part of the limit leaves too little for what else a process needs: stacks,
 /// code, buffers, the runtime itself.
 const ROOM: f64 = 0.8;
 
-/// A heap that leaves room beside it: the 75 % that JVMs are commonly given.
+/// What leaves room beside it: the 75 % that JVMs are commonly given, the 90 % of Go.
 #[must_use]
-pub(crate) fn that_fits(limit_bytes: u64) -> u64 {
-    limit_bytes / 4 * 3
+pub(crate) fn that_fits(of: Runtime, limit_bytes: u64) -> u64 {
+    limit_bytes / 100
+        * match of {
+            Runtime::Go => 90,
+            Runtime::Java | Runtime::Node => 75,
+        }
 }
 
-impl Size {
-    pub(crate) fn fit(self, limit_bytes: u64) -> Fit {
-        let part = match self {
-            Self::Bytes(bytes) => bytes as f64 / limit_bytes.max(1) as f64,
-            Self::Percent(percent) => percent / 100.0,
+impl Setting {
+    pub(crate) fn fit(&self, limit_bytes: u64) -> Fit {
+        let part = match self.size {
+            Size::Bytes(bytes) => bytes as f64 / limit_bytes.max(1) as f64,
+            Size::Percent(percent) => percent / 100.0,
+        };
+        let room = match self.of {
+            Runtime::Go => ROOM_OF_GO,
+            Runtime::Java | Runtime::Node => ROOM,
         };
         if part >= 1.0 {
             Fit::Beyond
-        } else if part > ROOM {
+        } else if part > room {
             Fit::Tight
         } else {
             Fit::Fits
@@ -76,17 +112,31 @@ pub(crate) fn kept<'a>(environment: impl IntoIterator<Item = &'a str>) -> Vec<St
     kept.collect()
 }
 
-/// The setting that counts among what [`kept`] has kept.
+/// The setting that counts for a program with these arguments and this environment, as [`kept`]
+/// has kept it. `names`: what the program is called.
 #[must_use]
-pub(crate) fn in_environment(kept: &[String]) -> Option<Setting> {
-    kept.iter().find_map(|variable| {
-        let (name, value) = variable.split_once('=')?;
-        let setting = of_variable(name, value)?;
-        Some(Setting {
-            text: variable.clone(),
-            ..setting
+pub(crate) fn of_program(
+    names: &[&str],
+    argv: Option<&[String]>,
+    kept: &[String],
+) -> Option<Setting> {
+    let file = |name: &str| name.rsplit('/').next().unwrap_or_default().to_owned();
+    let names: Vec<String> = names.iter().map(|name| file(name)).collect();
+    let in_environment = |wanted: &dyn Fn(&str) -> bool| {
+        kept.iter().find_map(|variable| {
+            let (name, value) = variable.split_once('=')?;
+            let setting = of_variable(name, value).filter(|_| wanted(name))?;
+            let is_read = names.iter().all(|name| setting.of.may_be(name));
+            (is_read && !names.is_empty()).then(|| Setting {
+                text: variable.clone(),
+                ..setting
+            })
         })
-    })
+    };
+    // The JVM's own order: this variable goes before arguments, they go before the others.
+    in_environment(&|name| name == "_JAVA_OPTIONS")
+        .or_else(|| in_arguments(argv?))
+        .or_else(|| in_environment(&|name| name != "_JAVA_OPTIONS"))
 }
 
 fn of_variable(name: &str, value: &str) -> Option<Setting> {
@@ -94,6 +144,7 @@ fn of_variable(name: &str, value: &str) -> Option<Setting> {
         return Some(Setting {
             text: value.to_owned(),
             size: Size::Bytes(go_bytes(value)?),
+            of: Runtime::Go,
         });
     }
     let options: Vec<String> = value.split_whitespace().map(str::to_owned).collect();
@@ -116,7 +167,7 @@ fn go_bytes(text: &str) -> Option<u64> {
 
 /// The setting that counts among a process's arguments: of several, the last.
 #[must_use]
-pub(crate) fn in_arguments(argv: &[String]) -> Option<Setting> {
+fn in_arguments(argv: &[String]) -> Option<Setting> {
     let next = argv.iter().skip(1).map(Some).chain([None]);
     argv.iter()
         .zip(next)
@@ -138,6 +189,7 @@ fn java(arg: &str) -> Option<Setting> {
     Some(Setting {
         text: arg.to_owned(),
         size,
+        of: Runtime::Java,
     })
 }
 
@@ -169,6 +221,7 @@ fn node(arg: &str, next: Option<&String>) -> Option<Setting> {
     Some(Setting {
         text,
         size: Size::Bytes(mib.checked_mul(1 << 20)?),
+        of: Runtime::Node,
     })
 }
 
@@ -244,10 +297,23 @@ mod tests {
         ];
         let kept = kept(environment);
         assert_eq!(kept, ["JAVA_TOOL_OPTIONS=-Xmx4g", "GOMEMLIMIT=900MiB"]);
-        let setting = in_environment(&kept).unwrap();
-        assert_eq!(setting.text, "JAVA_TOOL_OPTIONS=-Xmx4g");
-        assert_eq!(setting.size, Size::Bytes(4 << 30));
-        let go = |value: &str| in_environment(&[format!("GOMEMLIMIT={value}")]);
+        let of = |names: &[&str]| of_program(names, None, &kept).map(|setting| setting.text);
+        let java = Some("JAVA_TOOL_OPTIONS=-Xmx4g".to_owned());
+        assert_eq!(of(&["/usr/bin/java", "java"]), java);
+        assert_eq!(
+            of(&["/app/server", "server"]),
+            Some("GOMEMLIMIT=900MiB".to_owned())
+        );
+        // What else runs there does not read them.
+        for names in [&["python3.11"][..], &["/bin/sh", "sh"], &["chromium"], &[]] {
+            assert_eq!(of(names), None, "{names:?}");
+        }
+        let argv = ["java", "-Xmx1g"].map(str::to_owned);
+        let forced = vec!["_JAVA_OPTIONS=-Xmx2g".to_owned()];
+        let text = |kept: &[String]| of_program(&["java"], Some(&argv), kept).unwrap().text;
+        assert_eq!(text(&kept), "-Xmx1g");
+        assert_eq!(text(&forced), "_JAVA_OPTIONS=-Xmx2g");
+        let go = |value: &str| of_program(&["server"], None, &[format!("GOMEMLIMIT={value}")]);
         assert_eq!(go("900MiB").unwrap().size, Size::Bytes(900 << 20));
         assert_eq!(go("1073741824").unwrap().size, Size::Bytes(1 << 30));
         assert_eq!(go("off"), None);
@@ -256,13 +322,20 @@ mod tests {
 
     #[test]
     fn a_heap_needs_room_beside_it() {
-        let limit = 1 << 30;
-        assert_eq!(Size::Bytes(2 << 30).fit(limit), Fit::Beyond);
-        assert_eq!(Size::Bytes(1 << 30).fit(limit), Fit::Beyond);
-        assert_eq!(Size::Bytes(900 << 20).fit(limit), Fit::Tight);
-        assert_eq!(Size::Bytes(512 << 20).fit(limit), Fit::Fits);
-        assert_eq!(Size::Percent(90.0).fit(limit), Fit::Tight);
-        assert_eq!(Size::Percent(75.0).fit(limit), Fit::Fits);
-        assert_eq!(Size::Bytes(1).fit(0), Fit::Beyond);
+        let fit = |of: Runtime, size: Size| {
+            let setting = Setting {
+                text: String::new(),
+                size,
+                of,
+            };
+            setting.fit(1 << 30)
+        };
+        assert_eq!(fit(Runtime::Java, Size::Bytes(2 << 30)), Fit::Beyond);
+        assert_eq!(fit(Runtime::Java, Size::Bytes(1 << 30)), Fit::Beyond);
+        assert_eq!(fit(Runtime::Node, Size::Bytes(900 << 20)), Fit::Tight);
+        assert_eq!(fit(Runtime::Go, Size::Bytes(900 << 20)), Fit::Fits);
+        assert_eq!(fit(Runtime::Node, Size::Bytes(512 << 20)), Fit::Fits);
+        assert_eq!(fit(Runtime::Java, Size::Percent(90.0)), Fit::Tight);
+        assert_eq!(fit(Runtime::Java, Size::Percent(75.0)), Fit::Fits);
     }
 }

@@ -57,8 +57,11 @@ impl KernelLog {
                         None => self.report.take(&message(record)),
                     }
                 }
-                // Overwritten before it was read: the next read goes on after it.
-                Err(error) if error.raw_os_error() == Some(libc::EPIPE) => {}
+                // Overwritten before it was read: the next read goes on after it, and what was
+                // gathered may belong to another kill.
+                Err(error) if error.raw_os_error() == Some(libc::EPIPE) => {
+                    self.report = Collector::new(host::page_bytes());
+                }
                 Err(_) => break,
             }
         }

@@ -6,14 +6,14 @@ use super::{
     judge::Verdict,
     levels,
     naming::Located,
-    record::{ActorKind, Advice, Cause, Mechanism, OomMemory, OomSplit, Reading},
+    record::{self, ActorKind, Advice, Cause, Mechanism, OomMemory, OomSplit, Reading},
     role::Role,
     rules::Rules,
     signal_names, stop, words,
 };
 use crate::{
-    event::Process,
-    identity::heap::{self, Fit, Size},
+    event::{MemcgLevel, Process},
+    identity::heap::{self, Fit, Runtime, Size},
 };
 
 /// What advice is given about.
@@ -127,6 +127,7 @@ impl About<'_> {
             matches!(self.at.role, Role::ContainerInit) || self.victim.is_namespace_init();
         let runs_one = argv.get(1).is_some_and(|option| option == "-c");
         let is_it = self.verdict.cause == Cause::StopTimeout
+            && self.was_ignored()
             && is_main
             && runs_one
             && SHELLS.contains(&shell);
@@ -140,16 +141,21 @@ impl About<'_> {
         }
         let limit = self.verdict.oom.as_ref()?.limit.as_ref()?;
         let limit_bytes = limit.max_pages?.saturating_mul(self.page_bytes);
-        let by_argument = self.argv.and_then(heap::in_arguments);
         let facts = self.at.known.and_then(|known| known.facts.as_deref());
         // What the container was given, its processes hand on to each other.
-        let given = || heap::in_environment(&facts?.heap);
-        Some((by_argument.or_else(given)?, limit_bytes))
+        let given = facts.map_or(&[][..], |facts| &facts.heap);
+        let names = [&self.victim.exe, &self.victim.comm];
+        let names: Vec<&str> = names
+            .into_iter()
+            .filter_map(|name| name.as_deref())
+            .collect();
+        Some((heap::of_program(&names, self.argv, given)?, limit_bytes))
     }
 
     fn heap(&self) -> Option<&'static str> {
         let (setting, limit_bytes) = self.setting()?;
-        match setting.size.fit(limit_bytes) {
+        match setting.fit(limit_bytes) {
+            Fit::Beyond if setting.of == Runtime::Go => Some("go_beyond_limit"),
             Fit::Beyond => Some("heap_beyond_limit"),
             Fit::Tight => Some("heap_tight"),
             Fit::Fits => None,
@@ -161,6 +167,8 @@ impl About<'_> {
         const MUCH: u64 = 3;
         let memory = self.memory?;
         let (split, limit_bytes) = (memory.split?, memory.limit_bytes?);
+        // Only at the kill itself has the kernel tried to take it back.
+        let is_of_the_kill = split.seconds_before == 0.0;
         let is_much = |bytes: u64| bytes.saturating_mul(MUCH) >= limit_bytes;
         if is_much(split.shmem_bytes) {
             Some("tmpfs")
@@ -168,7 +176,7 @@ impl About<'_> {
             Some("slab")
         } else if split.sock_bytes.is_some_and(is_much) {
             Some("sockets")
-        } else if is_much(split.file_bytes) {
+        } else if is_of_the_kill && is_much(split.file_bytes) {
             Some("page_cache")
         } else {
             None
@@ -236,9 +244,10 @@ impl About<'_> {
                 Size::Bytes(bytes) => words::bytes(bytes),
                 Size::Percent(percent) => format!("{percent:.0} % of the limit"),
             }),
-            "heap_fits" => self
-                .setting()
-                .map(|(_, limit_bytes)| words::bytes(heap::that_fits(limit_bytes))),
+            "heap_fits" => self.setting().map(|(setting, limit_bytes)| {
+                words::bytes(heap::that_fits(setting.of, limit_bytes))
+            }),
+            "grower" => Some(self.grower(limit)),
             "guess" => self.guess(),
             "slope" => self
                 .memory
@@ -251,6 +260,21 @@ impl About<'_> {
             "request" => self.request_bytes().map(words::bytes),
             "adj" => self.victim.oom_score_adj.map(|adj| adj.to_string()),
             _ => None,
+        }
+    }
+
+    /// Whose growth the curve of a cgroup was: the process that holds most of the limit, and where
+    /// none does, what runs there together.
+    fn grower(&self, limit: Option<&MemcgLevel>) -> String {
+        let largest = self.memory.and_then(|memory| {
+            let half = memory.limit_bytes? / 2;
+            memory.largest.first().filter(|one| one.rss_bytes >= half)
+        });
+        match (largest, limit.and_then(|level| level.path.as_deref())) {
+            (Some(one), _) if one.pid == self.victim.group.tgid => one.comm.clone(),
+            (Some(one), _) => record::label(Some(&one.comm), one.pid),
+            (None, Some(path)) => format!("what runs in {}", levels::name(path, self.at)),
+            (None, None) => "what runs there".to_owned(),
         }
     }
 

@@ -156,10 +156,23 @@ impl Engine {
         }
     }
 
-    /// Victims that were killed and have not ended yet, as far as is known.
+    /// Victims that were killed and are not written yet.
     #[must_use]
     pub fn dying(&self) -> usize {
         self.dying.len()
+    }
+
+    /// Victims that were still there seconds after their SIGKILL, and have not ended since, as far
+    /// as is known.
+    #[must_use]
+    pub fn hanging(&self) -> usize {
+        let is_hanging = |case: &&Case| {
+            case.revisions > 0
+                && case.killer().is_some()
+                && case.exit.is_none()
+                && !case.is_given_up
+        };
+        self.open.values().filter(is_hanging).count()
     }
 
     fn attached(&mut self, attached: Attached, out: &mut Vec<Output>) {
@@ -477,8 +490,33 @@ impl Engine {
         Told::Written
     }
 
-    /// The next revision of a death.
+    /// The next revision of a death, linked to others.
     pub(super) fn build(
+        &self,
+        group: Group,
+        case: &Case,
+        clock: Clock,
+        is_final: bool,
+        survived: Option<Survival>,
+    ) -> Option<Box<Death>> {
+        let mut death = self.build_alone(group, case, clock, is_final, survived)?;
+        if let Some(killer) = case.killer() {
+            let id = death
+                .container
+                .as_ref()
+                .map(|container| container.id.as_str());
+            let known = id.and_then(|id| self.containers.get(id));
+            let sandbox = known
+                .and_then(|known| known.facts.as_deref())
+                .and_then(|facts| facts.sandbox_id.as_deref());
+            let dying = |unit: &str| self.dying_of_oom(unit);
+            self.related.link(&mut death, &killer.event, sandbox, dying);
+        }
+        Some(death)
+    }
+
+    /// The same by itself.
+    fn build_alone(
         &self,
         group: Group,
         case: &Case,
@@ -519,18 +557,6 @@ impl Engine {
         }
         self.related
             .link_client(&mut death, case.argv(), &self.rules);
-        if let Some(killer) = case.killer() {
-            let id = death
-                .container
-                .as_ref()
-                .map(|container| container.id.as_str());
-            let known = id.and_then(|id| self.containers.get(id));
-            let sandbox = known
-                .and_then(|known| known.facts.as_deref())
-                .and_then(|facts| facts.sandbox_id.as_deref());
-            let dying = |unit: &str| self.dying_of_oom(unit);
-            self.related.link(&mut death, &killer.event, sandbox, dying);
-        }
         Some(Box::new(death))
     }
 
@@ -552,7 +578,7 @@ impl Engine {
             (is_chosen && is_in_unit(kill)).then_some((kill.boottime_ns, *group, case))
         });
         let (_, group, case) = chosen.max_by_key(|(killed_ns, group, _)| (*killed_ns, *group))?;
-        let death = self.build(group, case, self.clock, false, None)?;
+        let death = self.build_alone(group, case, self.clock, false, None)?;
         claims::is_oom(death.cause).then(|| Oom::of(&death))
     }
 

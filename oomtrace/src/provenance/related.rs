@@ -200,7 +200,9 @@ impl Related {
             let since_ns = began_ns.checked_sub(oom.boottime_ns);
             oom.id != own_id && since_ns.is_some_and(|since_ns| since_ns < UNIT_NS)
         };
-        let unit = unit_cgroup(death).filter(|_| death.actor.kind == ActorKind::ServiceManager);
+        // A service manager that lowers a limit is behind an OOM kill, and ends nothing by that.
+        let ends = death.actor.kind == ActorKind::ServiceManager && !claims::is_oom(death.cause);
+        let unit = unit_cgroup(death).filter(|_| ends);
         if death.cause == Cause::SupervisorKill
             && let Some(unit) = &unit
             && let Some(stop) = self.stops.get(unit).filter(|stop| soon(stop, REST_NS))

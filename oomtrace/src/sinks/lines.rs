@@ -226,7 +226,12 @@ pub(super) fn memory_lines(memory: Option<&OomMemory>) -> Vec<(&'static str, Str
             .map(|(name, bytes)| format!("{} {name}", human_bytes(*bytes)))
             .collect();
         if !kinds.is_empty() {
-            lines.push(("used for", kinds.join(", ")));
+            let age = if split.seconds_before >= 1.0 {
+                format!(" ({:.0} s before)", split.seconds_before)
+            } else {
+                String::new()
+            };
+            lines.push(("used for", format!("{}{age}", kinds.join(", "))));
         }
     }
     if memory.largest.len() > 1 {

@@ -106,6 +106,8 @@ fn open(path: &Path) -> io::Result<File> {
         .create(true)
         .truncate(false)
         .mode(FILE_MODE)
+        // As root: not where a link of somebody else's leads.
+        .custom_flags(libc::O_NOFOLLOW)
         .open(path)
 }
 

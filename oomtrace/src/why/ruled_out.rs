@@ -167,7 +167,10 @@ fn runtime(death: &Death) -> Option<RuledOut> {
 /// One by the OOM killer: it was nobody's decision, and one certain limit.
 fn oom(death: &Death) -> Vec<RuledOut> {
     let mut all = Vec::new();
-    if let Some(oom) = &death.oom {
+    // Where the kind of OOM was inferred, nothing is said of other kinds.
+    if let Some(oom) = &death.oom
+        && !has(death, "oom_kind_inferred")
+    {
         all.extend(other_limit(death.cause, oom));
     }
     let by_hand = has(death, "sysrq_f") || has(death, "lowered_limit");

@@ -128,11 +128,16 @@ fn kill(death: &Death) -> Option<Moment> {
     }
     let sender = death.sender.as_ref()?;
     let actor = &death.actor;
-    let text = if death.oom.is_some() {
-        format!(
-            "SIGKILL by the OOM killer, when {} asked for memory",
-            sender.label()
-        )
+    let text = if let Some(oom) = &death.oom {
+        let by_hand = death.evidence.iter().any(|one| one.code == "sysrq_f");
+        let when = if oom.limit_lowered {
+            "lowered the limit"
+        } else if by_hand {
+            "called it by hand"
+        } else {
+            "asked for memory"
+        };
+        format!("SIGKILL by the OOM killer, when {} {when}", sender.label())
     } else {
         let whose = actor
             .name
@@ -220,7 +225,10 @@ fn next_start(death: &Death, next: &Death) -> Option<Moment> {
     let age_ms = i64::try_from(victim.age_ms?).ok()?;
     Some(Moment {
         time: victim.started_at.clone()?,
-        offset_ms: since(death, next).checked_sub(age_ms)?,
+        // Of several of one workload, another may have run all the time.
+        offset_ms: since(death, next)
+            .checked_sub(age_ms)
+            .filter(|offset_ms| *offset_ms > 0)?,
         what: "next_start",
         text: format!(
             "it ran again, as {} (which died of {})",

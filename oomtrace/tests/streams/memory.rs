@@ -162,6 +162,10 @@ fn an_oom_kill_is_told_with_what_came_before_it() {
         .map(|one| (one.pid, one.rss_bytes / MIB))
         .collect();
     assert_eq!(held, [(5000, 40), (4000, 10), (5001, 2)]);
+    // The victim is not told to be the one that leaks.
+    assert_eq!(death.advice[0].code, "fix_the_leak");
+    let text = &death.advice[0].text;
+    assert!(text.starts_with("p5000[5000] grew"), "{text}");
     assert_code(&death, "largest_other");
     assert_eq!(
         asked(&ran),

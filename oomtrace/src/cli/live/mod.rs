@@ -501,6 +501,9 @@ fn work(
             pipeline.set_rules(rules);
         }
         pushed = pipeline.push(&entry);
+        if matches!(entry, Entry::Tick(_)) {
+            vitals.set_hanging(pipeline.hanging());
+        }
         vitals.took(&entry, pipeline.dying());
         // What comes after the end, such as a late answer of a runtime's, is not told.
         if pushed.is_err() || matches!(entry, Entry::Stopped(_)) {

@@ -121,8 +121,8 @@ impl Collector for Current {
         gauge(
             to,
             "dying",
-            "Victims of a SIGKILL that have not ended yet, as far as is known.",
-            self.vitals.dying() as u64,
+            "Victims that were still there seconds after their SIGKILL, and have not ended since.",
+            self.vitals.hanging() as u64,
         )?;
         let mut events = to.encode_descriptor(
             "events",

@@ -78,16 +78,31 @@ impl Reader {
 
     /// The next death of the same workload, if it came within a day.
     pub fn next(&self, death: &Death) -> Result<Option<Stored>, StoreError> {
-        const DAY_NS: i64 = 24 * 60 * 60 * 1_000_000_000;
+        const MINUTE_NS: i64 = 60 * 1_000_000_000;
+        /// Looked at one after the other: of what dies every few seconds, a day has very many.
+        const UNTIL_NS: [i64; 4] = [
+            5 * MINUTE_NS,
+            60 * MINUTE_NS,
+            6 * 60 * MINUTE_NS,
+            24 * 60 * MINUTE_NS,
+        ];
         let Some((filter, time_ns)) = of_workload(death) else {
             return Ok(None);
         };
-        let after = Filter {
-            since_ns: Some(time_ns.saturating_add(1)),
-            until_ns: Some(time_ns.saturating_add(DAY_NS)),
-            ..filter
-        };
-        Ok(self.like(death, &after, usize::MAX)?.pop())
+        let mut since_ns = time_ns.saturating_add(1);
+        for until_ns in UNTIL_NS {
+            let until_ns = time_ns.saturating_add(until_ns);
+            let after = Filter {
+                since_ns: Some(since_ns),
+                until_ns: Some(until_ns),
+                ..filter.clone()
+            };
+            if let Some(next) = self.like(death, &after, usize::MAX)?.pop() {
+                return Ok(Some(next));
+            }
+            since_ns = until_ns;
+        }
+        Ok(None)
     }
 
     /// Those that fit, and are what this death is one of.

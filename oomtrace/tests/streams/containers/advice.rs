@@ -1,7 +1,10 @@
 //! What to do, where a container's death tells more than its cause.
 
 use oomtrace::{
-    event::{Argv, Event, MemcgLevel, OomKill, Process, Sigkill, container::ContainerFacts},
+    event::{
+        Argv, Event, MemcgLevel, OomKill, Process, Sigkill, SignalResult, StopRequest,
+        container::ContainerFacts,
+    },
     provenance::record::Death,
 };
 
@@ -88,7 +91,10 @@ fn a_heap_that_may_grow_beyond_the_limit_is_named_with_its_setting() {
     assert!(text(&tight, "heap_tight").contains("90 % of the limit"));
 
     // The container's environment says it, where the arguments do not.
-    let victim = with_argv(init(&docker()), "server");
+    let victim = Process {
+        comm: Some("server".to_owned()),
+        ..with_argv(init(&docker()), "server")
+    };
     let given = ContainerFacts {
         heap: vec!["GOMEMLIMIT=2GiB".to_owned()],
         ..web()
@@ -113,7 +119,12 @@ fn a_shell_that_runs_the_program_is_told_from_the_program() {
     let of = |line: &str, stops: bool| {
         let mut killed = kill(&runc(), &with_argv(init(&docker()), line));
         if stops {
-            killed.stops = vec![stop(SIGTERM, &runc(), 10 * S)];
+            let ignored = StopRequest {
+                first_result: SignalResult::Ignored,
+                last_result: SignalResult::Ignored,
+                ..stop(SIGTERM, &runc(), 10 * S)
+            };
+            killed.stops = vec![ignored];
         }
         death([made(&docker()), facts(&web())], &killed)
     };

@@ -2,13 +2,16 @@
 
 use oomtrace::{
     event::{Process, Sigkill},
-    provenance::record::{Cause, Role},
+    provenance::record::{ActorKind, Cause, Role},
 };
 
 use super::{in_unit, made, oom, run, systemd};
 use crate::support::{
     assert_code, assert_no_code,
-    make::{BY_SIGKILL, KILLED_NS, MS, S, SIGTERM, exit, exit_at, kill, sigkill, stop},
+    make::{
+        BY_SIGKILL, CGROUP_OOM, KILLED_NS, MS, S, SIGTERM, exit, exit_at, kernels, kill, sigkill,
+        stop,
+    },
 };
 
 #[test]
@@ -99,6 +102,36 @@ fn the_rest_of_a_unit_is_linked_to_an_oom_whose_victim_ends_later() {
     assert_eq!(rest.caused_by.as_ref(), Some(&chosen.id));
     assert_no_code(elsewhere, "unit_oom");
     assert_eq!(chosen.caused_by, None);
+}
+
+/// `systemctl set-property MemoryMax=`: systemd is behind the OOM kills themselves.
+#[test]
+fn victims_of_a_limit_that_systemd_lowered_do_not_lead_to_each_other() {
+    let systemd = systemd();
+    let lowered: Vec<&str> = CGROUP_OOM[..6]
+        .iter()
+        .copied()
+        .chain(["memory_max_write", "cgroup_file_write"])
+        .collect();
+    let victims = [in_unit(1200, "one"), in_unit(1201, "two")];
+    let killed = victims.iter().enumerate().map(|(number, victim)| {
+        sigkill(&Sigkill {
+            boottime_ns: KILLED_NS + number as u64 * MS,
+            ..kernels(&lowered, &systemd, victim)
+        })
+    });
+    // Each ends while the other one is dying still.
+    let ended = victims
+        .iter()
+        .map(|victim| exit_at(victim, BY_SIGKILL, KILLED_NS + 100 * MS));
+    let ran = run(killed.chain(ended));
+    assert_eq!(ran.deaths().len(), 2);
+    for death in ran.deaths() {
+        assert_eq!(death.cause, Cause::CgroupOom);
+        assert_eq!(death.actor.kind, ActorKind::ServiceManager);
+        assert_eq!(death.caused_by, None);
+        assert_no_code(death, "unit_oom");
+    }
 }
 
 #[test]
