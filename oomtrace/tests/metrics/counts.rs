@@ -176,10 +176,12 @@ fn what_was_taken_from_the_kernel_is_counted_by_kind() {
         subject.vitals.took(&record(kind), 4);
     }
     subject.vitals.took(&Entry::Kernel(vec![1].into()), 4);
+    // Those that are dying are as good as gone; those that hang are not.
+    subject.vitals.set_hanging(2);
     let samples = subject.samples();
     let of = |kind| samples.sum("oomtrace_events_total", &[("kind", kind)]);
     assert_eq!((of("sigkill"), of("exit"), of("image")), (2.0, 1.0, 0.0));
-    assert_eq!(samples.one("oomtrace_dying"), 4.0);
+    assert_eq!(samples.one("oomtrace_dying"), 2.0);
 }
 
 #[test]
