@@ -168,9 +168,10 @@ fn own_unit(scene: &Scene) -> Result<()> {
     let words = ["\"type\":\"death\"", "supervisor_kill", &pid];
     service.says("the death in the journal", &words)?;
 
-    // Its own folder is what it can write to.
+    // Its own folder is what it can write to; it does so within a second.
     let stored = format!("{}/deaths.db", service.folder);
-    service.run("test", &["-s", &stored])?;
+    let is_stored = || service.run("test", &["-s", &stored]).ok();
+    tools::wait("a store with something in it", scene.limit(), is_stored)?;
 
     service.systemctl(&["stop", &service.name])?;
     service.says(
