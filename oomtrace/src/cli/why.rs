@@ -167,10 +167,6 @@ fn first(found: Vec<Stored>) -> Choice {
 /// that one: it says more than what ended with it.
 fn by_workload(found: Vec<Stored>, key: impl Fn(&Stored) -> String) -> Choice {
     const A_MOMENT_NS: i64 = 10_000_000_000;
-    let is_main = |stored: &Stored| {
-        let role = stored.role.as_deref();
-        matches!(role, Some("container_init" | "unit_main"))
-    };
     let mut keys: Vec<String> = Vec::new();
     let mut latest: Vec<Stored> = Vec::new();
     for stored in found {
@@ -181,8 +177,8 @@ fn by_workload(found: Vec<Stored>, key: impl Fn(&Stored) -> String) -> Choice {
             continue;
         };
         if let Some(later) = latest.get_mut(at)
-            && is_main(&stored)
-            && !is_main(later)
+            && stored.is_main()
+            && !later.is_main()
             && later.time_ns.saturating_sub(stored.time_ns) < A_MOMENT_NS
         {
             *later = stored;

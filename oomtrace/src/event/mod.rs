@@ -134,6 +134,13 @@ const PF_EXITING: u32 = 0x4;
 const PF_KTHREAD: u32 = 0x20_0000;
 
 impl Process {
+    /// The paths of its cgroups: in the memory controller's hierarchy, and in the v2 hierarchy where
+    /// that is another one.
+    pub fn cgroups(&self) -> impl Iterator<Item = &str> {
+        let paths = [&self.memory_cgroup, &self.unified_cgroup];
+        paths.into_iter().filter_map(|path| path.as_deref())
+    }
+
     /// On its way out already.
     #[must_use]
     pub fn is_exiting(&self) -> bool {

@@ -315,9 +315,7 @@ impl Containers {
 
     /// What a process may have been in, as far as nobody has said yet.
     pub(super) fn pending(&self, process: &Process) -> Option<ContainerPlace> {
-        let paths = [&process.memory_cgroup, &process.unified_cgroup];
-        let mut paths = paths.into_iter().flatten();
-        paths.find_map(|path| self.open_at(path))
+        process.cgroups().find_map(|path| self.open_at(path))
     }
 
     /// Asks once more whether a process that died was in a container, where the answer was no
@@ -327,9 +325,9 @@ impl Containers {
         if process.ns_level == 0 {
             return None;
         }
-        let paths = [&process.memory_cgroup, &process.unified_cgroup];
-        let mut paths = paths.into_iter().flatten();
-        let container = paths.find_map(|path| self.maybe_at(path, |_| true))?;
+        let container = process
+            .cgroups()
+            .find_map(|path| self.maybe_at(path, |_| true))?;
         let maybe = self.maybe.get_mut(&container.id)?;
         if maybe.is_open {
             return None;

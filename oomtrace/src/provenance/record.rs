@@ -239,6 +239,14 @@ pub struct Death {
     pub advice: Vec<Advice>,
 }
 
+impl Death {
+    /// Whether its evidence has this code.
+    #[must_use]
+    pub fn has_evidence(&self, code: &str) -> bool {
+        self.evidence.iter().any(|evidence| evidence.code == code)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Victim {
     pub pid: u32,

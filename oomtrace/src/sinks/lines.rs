@@ -272,7 +272,7 @@ pub(super) fn path_line(stack: &[String]) -> String {
 
 pub(super) fn outcome_line(death: &Death) -> String {
     let Some(outcome) = &death.outcome else {
-        let says = |code: &str| death.evidence.iter().any(|evidence| evidence.code == code);
+        let says = |code: &str| death.has_evidence(code);
         return if says("state_hidden") {
             "not seen yet, and not to be seen from this PID namespace"
         } else if says("end_not_seen") {

@@ -129,10 +129,9 @@ fn kill(death: &Death) -> Option<Moment> {
     let sender = death.sender.as_ref()?;
     let actor = &death.actor;
     let text = if let Some(oom) = &death.oom {
-        let by_hand = death.evidence.iter().any(|one| one.code == "sysrq_f");
         let when = if oom.limit_lowered {
             "lowered the limit"
-        } else if by_hand {
+        } else if death.has_evidence("sysrq_f") {
             "called it by hand"
         } else {
             "asked for memory"

@@ -157,14 +157,7 @@ impl Engine {
     /// The latest whom the OOM killer chose in a unit, among those that have not ended yet: to give
     /// its memory back takes one longer than the rest of the unit takes to end.
     fn dying_of_oom(&self, unit: &str) -> Option<Oom> {
-        let is_in_unit = |kill: &Sigkill| {
-            let victim = &kill.victim;
-            let paths = [&victim.memory_cgroup, &victim.unified_cgroup];
-            paths
-                .into_iter()
-                .flatten()
-                .any(|path| is_within(path, unit))
-        };
+        let is_in_unit = |kill: &Sigkill| kill.victim.cgroups().any(|path| is_within(path, unit));
         let chosen = self.dying.iter().filter_map(|group| {
             let case = self.open.get(group)?;
             let kill = &case.killer()?.event;

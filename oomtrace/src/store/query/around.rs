@@ -1,6 +1,6 @@
 //! One death, and what is stored around it.
 
-use super::{Filter, Reader, Roles, SELECT, Stored, limit_of};
+use super::{Filter, Reader, Roles, SELECT, Stored, is_main, limit_of};
 use crate::{
     identity::target::Target,
     provenance::record::{Death, Role},
@@ -114,7 +114,7 @@ impl Reader {
     ) -> Result<Vec<Stored>, StoreError> {
         let role = serde_json::to_value(death.victim.role).ok();
         let role = role.as_ref().and_then(serde_json::Value::as_str);
-        let is_main = matches!(role, Some("container_init" | "unit_main"));
+        let is_main = is_main(role);
         let pod = death.container.as_ref();
         let pod = pod.and_then(|container| container.pod.as_deref());
         let mut same = Vec::new();

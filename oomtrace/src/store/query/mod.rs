@@ -112,11 +112,22 @@ impl Stored {
         }
     }
 
+    /// Whether a container or a unit ended with it.
+    #[must_use]
+    pub fn is_main(&self) -> bool {
+        is_main(self.role.as_deref())
+    }
+
     /// Where an answer goes on behind this one.
     #[must_use]
     pub const fn cursor(&self) -> Cursor {
         self.cursor
     }
+}
+
+/// Whether a container or a unit ends with who has this role.
+fn is_main(role: Option<&str>) -> bool {
+    matches!(role, Some("container_init" | "unit_main"))
 }
 
 /// See the module.

@@ -1,18 +1,15 @@
 //! `oomtrace doctor`: what this kernel and these privileges allow.
 
-use std::{
-    fs::File,
-    os::{fd::AsRawFd as _, unix::process::CommandExt as _},
-    process::Command,
-};
+use std::process::Command;
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use super::{Case, lacks};
+use super::{Case, lacks, run_as_nobody};
 use crate::{
     cli::Options,
     run::{Ended, Program},
+    tracer::EXIT_LACKING,
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -29,10 +26,6 @@ pub(crate) const CASES: &[Case] = &[
         run: unprivileged,
     },
 ];
-
-const NOBODY: u32 = 65534;
-/// Privileges are lacking (sysexits.h).
-const LACKING: i32 = 77;
 
 const TIERS: &[&str] = &["fentry", "kprobe", "tracepoint"];
 
@@ -54,16 +47,7 @@ fn json(options: &Options) -> Result<Vec<String>> {
 
 /// Which flags give what is lacking.
 fn unprivileged(options: &Options) -> Result<Vec<String>> {
-    // Opened by root, so that no folder on the way can keep nobody out.
-    let file = File::open(&options.tracer)?;
-    let mut command = Command::new(format!("/proc/self/fd/{}", file.as_raw_fd()));
-    command
-        .arg0("oomtrace")
-        .arg("doctor")
-        .current_dir("/")
-        .uid(NOBODY)
-        .gid(NOBODY);
-    let ended = Program::run(&mut command, options.program_limit()).context("doctor")?;
+    let ended = run_as_nobody(options, &["doctor"]).context("doctor")?;
     let mut problems = lacks(
         "it",
         &ended.stdout,
@@ -74,8 +58,8 @@ fn unprivileged(options: &Options) -> Result<Vec<String>> {
             "CapabilityBoundingSet=",
         ],
     );
-    if ended.status.code() != Some(LACKING) {
-        problems.push(format!("no exit status {LACKING}: {ended}"));
+    if ended.status.code() != Some(EXIT_LACKING) {
+        problems.push(format!("no exit status {EXIT_LACKING}: {ended}"));
     }
     Ok(problems)
 }

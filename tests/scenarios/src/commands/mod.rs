@@ -18,11 +18,18 @@ mod symbols;
 mod trace;
 mod watch;
 
+use std::{
+    fs::File,
+    os::{fd::AsRawFd as _, unix::process::CommandExt as _},
+    process::Command,
+};
+
 use anyhow::Result;
 
 use crate::{
     cli::Options,
     output::detail,
+    run::{Ended, Program},
     tally::{Outcome, Tally},
 };
 
@@ -91,6 +98,22 @@ pub(crate) fn run(options: &Options, tally: &mut Tally) {
         };
         tally.case(case.name, &outcome);
     }
+}
+
+const NOBODY: u32 = 65534;
+
+/// Runs the tracer as a user without privileges.
+fn run_as_nobody(options: &Options, args: &[&str]) -> Result<Ended> {
+    // Opened by root, so that no folder on the way can keep nobody out.
+    let file = File::open(&options.tracer)?;
+    let mut command = Command::new(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    command
+        .arg0("oomtrace")
+        .args(args)
+        .current_dir("/")
+        .uid(NOBODY)
+        .gid(NOBODY);
+    Program::run(&mut command, options.program_limit())
 }
 
 /// The words that a message has to have, and does not.

@@ -1,9 +1,7 @@
 //! `oomtrace run` and its ends: a reader that goes away, Ctrl-C, no privileges.
 
 use std::{
-    fs::File,
     io::{BufRead as _, BufReader},
-    os::{fd::AsRawFd as _, unix::process::CommandExt as _},
     process::{Command, Stdio},
     sync::mpsc,
     thread,
@@ -12,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
-use super::{Case, lacks};
+use super::{Case, lacks, run_as_nobody};
 use crate::{
     cli::Options,
     death, fixture,
@@ -38,8 +36,6 @@ pub(crate) const CASES: &[Case] = &[
         run: unprivileged,
     },
 ];
-
-const NOBODY: u32 = 65534;
 
 /// The reader takes one line and goes away: at the next record the tracer ends, and
 /// says nothing of it.
@@ -123,16 +119,7 @@ fn stop_window(options: &Options) -> Result<Vec<String>> {
 }
 
 fn unprivileged(options: &Options) -> Result<Vec<String>> {
-    // Opened by root, so that no folder on the way can keep nobody out.
-    let file = File::open(&options.tracer)?;
-    let mut command = Command::new(format!("/proc/self/fd/{}", file.as_raw_fd()));
-    command
-        .arg0("oomtrace")
-        .args(["run", "--no-store", "--output", "json"])
-        .current_dir("/")
-        .uid(NOBODY)
-        .gid(NOBODY);
-    let ended = Program::run(&mut command, options.program_limit())?;
+    let ended = run_as_nobody(options, &["run", "--no-store", "--output", "json"])?;
     let mut problems = Vec::new();
     if ended.status.code() != Some(EXIT_LACKING) {
         problems.push(format!("ended with other than exit status 77: {ended}"));
