@@ -24,7 +24,7 @@ pub enum What {
     /// The same, of what need not be a container at all: its path tells nothing.
     Whether,
     /// How it ended, in its runtime's words: [`ContainerState`]. What the runtime wrote of an
-    /// end before this moment (`CLOCK_BOOTTIME`) is of an earlier run.
+    /// end before this moment (`CLOCK_BOOTTIME`; 0: not known) is of an earlier run.
     End { since_ns: u64 },
 }
 

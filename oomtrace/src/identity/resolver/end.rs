@@ -93,8 +93,12 @@ impl Sources {
     }
 }
 
-/// A moment since boot on the clock that runtimes write by, with some slack.
+/// A moment since boot on the clock that runtimes write by, with some slack; for 0, of which
+/// nothing is known, before all others.
 fn since_on_wall_clock(since_ns: u64) -> i64 {
+    if since_ns == 0 {
+        return i64::MIN;
+    }
     let now = host::now();
     let ago_ns = now.boottime_ns.saturating_sub(since_ns);
     now.realtime_ns

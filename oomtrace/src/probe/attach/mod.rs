@@ -1,0 +1,377 @@
+//! Loading and attaching the programs, and reading their ring buffer.
+
+mod fresh;
+mod kept;
+pub(super) mod object;
+mod oom;
+
+use std::{
+    collections::VecDeque,
+    os::fd::{AsRawFd, RawFd},
+    path::PathBuf,
+};
+
+use aya::{
+    Ebpf,
+    maps::{MapData, RingBuf},
+    programs::{KProbe, links::PinnedLink},
+};
+use aya_log::EbpfLogger;
+use bytes::Bytes;
+use oomtrace_common::wire;
+
+pub use self::kept::Older;
+use self::{fresh::Pinning, object::mark};
+use super::{
+    error::ProbeError,
+    layout::Layout,
+    losses::LossReader,
+    namer::Namer,
+    own_place::{ChildrenOf, OwnPlace, OwnPlaceReader},
+    pins::{Generation, Pins, PinsError, Programs},
+    plan::{self, OomHook, Plan},
+    scope::ScopeMap,
+    support::{Availability, KernelSupport},
+};
+use crate::{
+    event::entry::{Absent, Lost},
+    identity::host,
+};
+
+/// What can be set.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Size of the ring buffer: a power of two, at least a page.
+    pub ring_bytes: u32,
+    /// One hook on the OOM killer, instead of the best.
+    pub hook: Option<OomHook>,
+    /// The programs write their own diagnostics to `log`.
+    pub diagnostics: bool,
+    /// What is to be traced.
+    pub scope: ScopeKind,
+    /// Where programs and maps are pinned, so that they stay when this process ends.
+    pub pins: Option<PathBuf>,
+}
+
+/// What is to be traced, as far as the programs must know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScopeKind {
+    /// Everything on the node.
+    Node,
+    /// Cgroups that are known from the start, and what is below them.
+    Fixed,
+    /// Cgroups that come and go: every new one is traced until it is said that it is not.
+    Changing,
+}
+
+/// Whether a ring buffer can have this size: the kernel takes powers of two, and whole pages.
+pub fn check_ring_bytes(bytes: u32) -> Result<(), ProbeError> {
+    let page_bytes = host::page_bytes();
+    if bytes.is_power_of_two() && u64::from(bytes) >= page_bytes {
+        Ok(())
+    } else {
+        Err(ProbeError::RingSize { bytes, page_bytes })
+    }
+}
+
+/// What keeps programs attached.
+struct Held {
+    /// Owns programs, and links that are not pinned.
+    _ebpf: Option<Ebpf>,
+    _links: Vec<PinnedLink>,
+    _oom: Option<KProbe>,
+}
+
+/// Programs that are attached, and what is read of them.
+struct Loaded {
+    _held: Held,
+    ring: RingBuf<MapData>,
+    losses: LossReader,
+    logger: Option<EbpfLogger<&'static dyn log::Log>>,
+    hook: OomHook,
+    symbols: bool,
+    namer: Option<Namer>,
+    own: Result<OwnPlaceReader, String>,
+    scope: Option<ScopeMap>,
+    absent: Vec<Absent>,
+}
+
+/// Programs that stay.
+struct Pinned {
+    _pins: Pins,
+    /// They, or those that handed over to them, were attached before this process was there:
+    /// since then, `CLOCK_BOOTTIME`.
+    since_ns: Option<u64>,
+}
+
+/// The attached programs. Dropping it detaches those that are not pinned.
+pub struct Probe {
+    loaded: Loaded,
+    pinned: Option<Pinned>,
+    /// Those before, whose records come first.
+    older: VecDeque<Older>,
+    /// Losses of those that are removed.
+    late: Vec<Lost>,
+}
+
+/// What this kernel allows, without attaching anything; and the layout, where BTF could be
+/// read.
+fn survey() -> Result<(KernelSupport, Option<Layout>), ProbeError> {
+    let (btf, layout) = match Layout::from_kernel() {
+        Ok(layout) => (Availability::Yes, Some(layout)),
+        Err(error @ ProbeError::NoBtf) => (Availability::No(error.to_string()), None),
+        Err(error) => (Availability::Unknown(error.to_string()), None),
+    };
+    let oom_function = layout
+        .as_ref()
+        .is_some_and(|layout| layout.oom_kill_process.is_some());
+    let support = KernelSupport::ask(btf, oom_function)
+        .map_err(|error| ProbeError::Internal(format!("/proc/self/status: {error}")))?;
+    Ok((support, layout))
+}
+
+/// What this kernel and these privileges allow.
+pub fn support() -> Result<KernelSupport, ProbeError> {
+    Ok(survey()?.0)
+}
+
+impl Probe {
+    /// Loads and attaches all that can be had.
+    pub fn attach(options: &Options) -> Result<Self, ProbeError> {
+        check_ring_bytes(options.ring_bytes)?;
+        let (support, layout) = survey()?;
+        let plan = plan::decide(&support, options.hook)?;
+        let Some(layout) = layout else {
+            // Decided above, unless BTF is there and cannot be read: then that is the error.
+            return Err(Layout::from_kernel().err().unwrap_or(ProbeError::NoBtf));
+        };
+        let Some(folder) = &options.pins else {
+            let loaded = fresh::attach(options, &support, &layout, plan, None)?;
+            return Ok(Self::of(loaded, None));
+        };
+        let start = Start {
+            options,
+            support: &support,
+            layout: &layout,
+        };
+        let pinned = Pins::open(folder)
+            .map_err(ProbeError::from)
+            .and_then(|pins| start.pinned(pins, &plan));
+        match pinned {
+            Ok(probe) => Ok(probe),
+            // To trace without is better than not at all.
+            Err(error @ (ProbeError::Pin(_) | ProbeError::Pins(_))) => {
+                log::error!(
+                    "{error}\nmeanwhile: it is traced as long as oomtrace runs, and no longer"
+                );
+                let mut loaded = fresh::attach(options, &support, &layout, plan, None)?;
+                loaded.absent.push(Absent {
+                    what: "programs that stay when oomtrace ends (--pin)".to_owned(),
+                    why: error.to_string(),
+                });
+                Ok(Self::of(loaded, None))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn of(loaded: Loaded, pinned: Option<Pinned>) -> Self {
+        Self {
+            loaded,
+            pinned,
+            older: VecDeque::new(),
+            late: Vec::new(),
+        }
+    }
+
+    /// Whether the programs stay when this process ends.
+    #[must_use]
+    pub fn is_pinned(&self) -> bool {
+        self.pinned.is_some()
+    }
+
+    /// Since when programs have watched that were there before this process: `CLOCK_BOOTTIME`.
+    #[must_use]
+    pub fn resumed_since_ns(&self) -> Option<u64> {
+        self.pinned.as_ref()?.since_ns
+    }
+
+    /// Programs of another version, whose records cannot be read here.
+    pub fn take_foreign(&mut self) -> Vec<Older> {
+        let (foreign, older): (Vec<Older>, Vec<Older>) = std::mem::take(&mut self.older)
+            .into_iter()
+            .partition(|older| older.wire() != wire::VERSION);
+        self.older = older.into();
+        foreign
+    }
+
+    /// What the OOM killer is watched with.
+    #[must_use]
+    pub fn oom_hook(&self) -> OomHook {
+        self.loaded.hook
+    }
+
+    /// What could not be had, and why.
+    #[must_use]
+    pub fn absent(&self) -> &[Absent] {
+        &self.loaded.absent
+    }
+
+    /// Whether kernel functions can be named.
+    #[must_use]
+    pub fn has_symbols(&self) -> bool {
+        self.loaded.symbols
+    }
+
+    /// What names kernel functions where /proc/kallsyms does not, if it could be had.
+    pub fn take_namer(&mut self) -> Option<Namer> {
+        self.loaded.namer.take()
+    }
+
+    /// What is held in scope.
+    pub fn take_scope(&mut self) -> Option<ScopeMap> {
+        self.loaded.scope.take()
+    }
+
+    /// Where this process runs, as the node sees it; with the cgroups below one, if asked for.
+    pub fn own_place(&self, children: Option<ChildrenOf>) -> Result<OwnPlace, ProbeError> {
+        let reader = self
+            .loaded
+            .own
+            .as_ref()
+            .map_err(|why| ProbeError::OwnPlace(why.clone()))?;
+        reader
+            .read(children)
+            .map_err(|error| ProbeError::OwnPlace(error.to_string()))
+    }
+
+    /// The oldest record that waits, copied out. `keep` has it before its place is free.
+    pub fn next_record(&mut self, keep: &mut dyn FnMut(&[u8])) -> Option<Bytes> {
+        let mut take = |record: &[u8]| {
+            keep(record);
+            Bytes::copy_from_slice(record)
+        };
+        while let Some(older) = self.older.front_mut() {
+            if let Some(record) = older.next_record(&mut take) {
+                return Some(record);
+            }
+            if !older.is_over() {
+                break;
+            }
+            if let Some(older) = self.older.pop_front() {
+                match older.remove() {
+                    Ok(lost) => self.late.extend(lost),
+                    Err(error) => log::error!("programs of before cannot be removed: {error}"),
+                }
+            }
+        }
+        self.loaded.ring.next().map(|item| take(&item))
+    }
+
+    /// What was lost since the last call.
+    pub fn lost(&mut self) -> Vec<Lost> {
+        let mut lost = std::mem::take(&mut self.late);
+        match self.loaded.losses.read() {
+            Ok(now) => lost.extend(now),
+            Err(error) => log::error!("the counters of lost events cannot be read: {error}"),
+        }
+        lost
+    }
+
+    /// Passes on what the programs themselves had to say.
+    pub fn flush_diagnostics(&mut self) {
+        if let Some(logger) = &mut self.loaded.logger {
+            logger.flush();
+        }
+    }
+}
+
+impl AsRawFd for Probe {
+    /// Readable when the ring buffer has a record.
+    fn as_raw_fd(&self) -> RawFd {
+        self.loaded.ring.as_raw_fd()
+    }
+}
+
+/// What a start with pins goes by.
+struct Start<'a> {
+    options: &'a Options,
+    support: &'a KernelSupport,
+    layout: &'a Layout,
+}
+
+impl Start<'_> {
+    /// Takes over what is there, if it is what would be loaded now; else loads, and has those
+    /// before hand over.
+    fn pinned(&self, pins: Pins, plan: &Plan) -> Result<Probe, ProbeError> {
+        let programs = Programs {
+            wire: wire::VERSION,
+            mark: mark(self.options),
+        };
+        let mut older = pins.generations()?;
+        let kept = older
+            .iter()
+            .rposition(|generation| generation.programs == programs);
+        if let Some(kept) = kept {
+            let generation = older.remove(kept);
+            let mut absent = self.layout.absent.clone();
+            absent.extend(plan.absent.iter().cloned());
+            let taken =
+                kept::take_over(&generation, self.options, self.support, self.layout, absent);
+            match taken {
+                Ok(loaded) => {
+                    let since_ns = generation.since_ns;
+                    return Ok(probe(loaded, pins, Some(since_ns), older));
+                }
+                // It is not whole; what it has seen is read all the same.
+                Err(error) => {
+                    log::warn!("the programs that are there cannot be gone on with: {error}");
+                    older.push(generation);
+                }
+            }
+        }
+        let folder = pins.begin()?;
+        let before = older.last();
+        let pinning = Pinning {
+            folder: &folder,
+            before,
+            same_wire: before.is_some_and(|before| before.wire() == wire::VERSION),
+        };
+        let loaded = fresh::attach(
+            self.options,
+            self.support,
+            self.layout,
+            plan.clone(),
+            Some(&pinning),
+        )?;
+        let since_ns = before.map(|before| before.since_ns);
+        pins.finish(
+            programs,
+            since_ns.unwrap_or_else(|| host::now().boottime_ns),
+        )?;
+        Ok(probe(loaded, pins, since_ns, older))
+    }
+}
+
+fn probe(loaded: Loaded, pins: Pins, since_ns: Option<u64>, older: Vec<Generation>) -> Probe {
+    let mut probe = Probe::of(
+        loaded,
+        Some(Pinned {
+            _pins: pins,
+            since_ns,
+        }),
+    );
+    for generation in older {
+        match Older::of(generation) {
+            Ok(older) => probe.older.push_back(older),
+            Err(error) => log::error!("what programs of before have seen cannot be read: {error}"),
+        }
+    }
+    probe
+}
+
+impl From<PinsError> for ProbeError {
+    fn from(error: PinsError) -> Self {
+        Self::Pins(error)
+    }
+}
