@@ -123,7 +123,12 @@ fn inside(entry: &mut Entry, dice: &mut Dice) {
             lost.to_ns = dice.number(lost.to_ns);
             text(&mut lost.kind, dice);
         }
-        Entry::Tick(tick) | Entry::Stopped(tick) => {
+        Entry::Unwatched(unwatched) => {
+            unwatched.from_ns = dice.number(unwatched.from_ns);
+            unwatched.to_ns = dice.number(unwatched.to_ns);
+            text(&mut unwatched.why, dice);
+        }
+        Entry::Tick(tick) | Entry::Paused(tick) | Entry::Stopped(tick) => {
             tick.boottime_ns = dice.number(tick.boottime_ns);
             tick.realtime_ns = dice.number(tick.realtime_ns as u64) as i64;
         }

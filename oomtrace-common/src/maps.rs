@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::wire::{STOP_SLOTS, StopSlot};
+use crate::wire::{STOP_SLOTS, StopSlot, kind::COUNT};
 
 /// The longest name of a kernel function, with its NUL: `KSYM_NAME_LEN` since 6.1, and what a
 /// module's name adds.
@@ -11,6 +11,10 @@ pub const MAX_SYMBOL_BYTES: usize = 512 + 64;
 /// After the reader was woken from a processor, it is not woken from there for so long. It
 /// goes on looking for longer than that before it sleeps again.
 pub const QUIET_NS: u64 = 5_000_000;
+
+/// Entries of the map of what has been told of losses: one a kind, and one for each program that
+/// is watched for what it is passed over for.
+pub const MAX_TOLD: usize = COUNT + 16;
 
 /// A thread group, safe against reuse of its id.
 #[repr(C)]

@@ -7,7 +7,7 @@ use aya_ebpf::{
     maps::{Array, PerCpuArray, RingBuf},
 };
 use oomtrace_common::{
-    maps::{Losses, QUIET_NS},
+    maps::{Losses, MAX_TOLD, QUIET_NS},
     wire::{
         ALIGN, MAX_ANCESTORS, MAX_RECORD_BYTES, RecordHeader, SPARE_BYTES, SectionHeader, VERSION,
         kind::COUNT,
@@ -45,6 +45,11 @@ static LOSSES: PerCpuArray<Losses> = PerCpuArray::with_max_entries(COUNT as u32,
 /// The reader's round: it counts up each time that it has looked at `LOSSES`.
 #[map]
 static ROUND: Array<u64> = Array::with_max_entries(1, 0);
+
+/// What of the losses has been told, and of what each program was passed over for: the programs
+/// do not look at it, it is the reader's note for the next one.
+#[map]
+static TOLD: PerCpuArray<u64> = PerCpuArray::with_max_entries(MAX_TOLD as u32, 0);
 
 /// A record under construction.
 ///

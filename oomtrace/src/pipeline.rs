@@ -1,7 +1,10 @@
 //! One entry after the other through decoder, state machine and sinks. Live tracing and
 //! replay are the same pipeline; they differ only in whether look-ups can be asked for.
 
+mod keeper;
+
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{self, BufWriter},
 };
@@ -9,15 +12,17 @@ use std::{
 use oomtrace_common::maps::CgroupKey;
 use thiserror::Error;
 
+pub(crate) use self::keeper::{Keeper, Stored};
 use crate::{
     event::{
         Event, Group,
         container::{Ask, CgroupChange},
         decode::Decoder,
-        entry::{Entry, OomLine, ProcessState, Symbol},
+        entry::{Entry, OomLine, ProcessState, Symbol, Tick},
         memory::{MemoryAsk, MemoryCurve},
         recording::Writer,
     },
+    journal::OomCounts,
     provenance::{Config, Engine, Output, record::Record, rules::Rules, scope::Scope},
     sinks::Sink,
 };
@@ -91,6 +96,10 @@ pub enum Source {
     Recorded,
 }
 
+/// Of a death's id: which revision of it is stored, and whether that is the last. `None`: it is
+/// not there.
+pub type StoredRevision<'a> = dyn FnMut(&str) -> Option<(u32, bool)> + 'a;
+
 /// See the module.
 pub struct Pipeline<L: Lookups> {
     source: Source,
@@ -101,6 +110,9 @@ pub struct Pipeline<L: Lookups> {
     /// Why the recording is not complete.
     recording_failed: Option<io::Error>,
     sinks: Vec<Box<dyn Sink>>,
+    pub(crate) keeper: Keeper,
+    /// Deaths that the tracer before had no time to write.
+    untold: Vec<Record>,
 }
 
 impl<L: Lookups> Pipeline<L> {
@@ -120,6 +132,8 @@ impl<L: Lookups> Pipeline<L> {
             recorder: None,
             recording_failed: None,
             sinks,
+            keeper: Keeper::default(),
+            untold: Vec::new(),
         }
     }
 
@@ -168,6 +182,94 @@ impl<L: Lookups> Pipeline<L> {
         self.take(entry)
     }
 
+    /// Takes what the tracer before has left: what it had taken, as it had; what nobody has, as if
+    /// it came now. Returns how many of each cgroup the OOM killer had taken.
+    pub fn resume(
+        &mut self,
+        taken: &[Entry],
+        rest: impl IntoIterator<Item = Entry>,
+        stored: &mut StoredRevision<'_>,
+    ) -> Result<BTreeMap<String, u64>, PipelineError> {
+        let source = std::mem::replace(&mut self.source, Source::Recorded);
+        self.keeper.begin_again();
+        taken.iter().try_for_each(|entry| self.take(entry))?;
+        self.source = source;
+        self.keeper.is_again = false;
+        rest.into_iter().try_for_each(|entry| self.push(&entry))?;
+        let seen = self.sort_held(stored)?;
+        // What had been asked, and was not answered in time.
+        for ask in self.keeper.take_asked() {
+            self.lookups.ask_container(ask);
+        }
+        Ok(seen)
+    }
+
+    /// Takes what a tracer has left that cannot be gone on with, for the node was started anew:
+    /// its deaths are written as far as they are known.
+    pub fn resume_ended(
+        &mut self,
+        entries: impl IntoIterator<Item = Entry>,
+        end: Tick,
+        stored: &mut StoredRevision<'_>,
+    ) -> Result<(), PipelineError> {
+        let source = std::mem::replace(&mut self.source, Source::Recorded);
+        self.keeper.begin_again();
+        let entries = entries.into_iter().chain([Entry::Stopped(end)]);
+        entries
+            .into_iter()
+            .try_for_each(|entry| self.take(&entry))?;
+        self.source = source;
+        drop(self.keeper.take_asked());
+        self.keeper.drop_journal();
+        self.decoder = Decoder::default();
+        self.engine.begin_anew();
+        self.sort_held(stored).map(drop)
+    }
+
+    /// Sorts the records that were held back by who may not have them. Returns how many of each
+    /// cgroup the OOM killer had taken.
+    fn sort_held(
+        &mut self,
+        stored: &mut StoredRevision<'_>,
+    ) -> Result<BTreeMap<String, u64>, PipelineError> {
+        let mut ooms = BTreeMap::new();
+        for record in self.keeper.end_again() {
+            let Record::Death(death) = &record else {
+                for sink in &mut self.sinks {
+                    sink.write_again(&record).map_err(PipelineError::Sink)?;
+                }
+                continue;
+            };
+            if let (1, Some(_), Some(cgroup)) = (death.revision, &death.oom, &death.victim.cgroup) {
+                *ooms.entry(cgroup.clone()).or_default() += 1;
+            }
+            let is_stored = stored(&death.id)
+                .is_some_and(|(revision, is_final)| is_final || revision >= death.revision);
+            if !is_stored {
+                self.untold.push(record);
+            }
+        }
+        let is_first =
+            |record: &&Record| matches!(record, Record::Death(death) if death.revision == 1);
+        let told = self.untold.iter().filter(is_first).count();
+        self.engine.count_from(told as u64);
+        Ok(ooms)
+    }
+
+    /// Writes the deaths that the tracer before had no time to write: once this one has said that
+    /// it is there.
+    pub fn tell_resumed(&mut self) -> Result<(), PipelineError> {
+        let untold = std::mem::take(&mut self.untold);
+        untold.iter().try_for_each(|record| self.emit(record))
+    }
+
+    /// Cuts the journal if all is settled, or makes it smaller if it has grown large. `counts`:
+    /// how often OOM kills have been counted so far.
+    pub fn tidy(&mut self, is_end: bool, counts: &mut dyn FnMut() -> Option<OomCounts>) {
+        self.keeper
+            .tidy(&self.engine, &mut self.decoder, is_end, counts);
+    }
+
     /// Ends the recording, if there is one.
     pub fn finish(&mut self) -> Result<(), PipelineError> {
         if let Some(recorder) = self.recorder.take()
@@ -183,6 +285,7 @@ impl<L: Lookups> Pipeline<L> {
 
     fn take(&mut self, entry: &Entry) -> Result<(), PipelineError> {
         self.write_down(entry);
+        self.keeper.take(entry);
         let event = match self.decoder.decode(entry) {
             Ok(Some(event)) => event,
             Ok(None) => return Ok(()),
@@ -192,9 +295,13 @@ impl<L: Lookups> Pipeline<L> {
                 return Ok(());
             }
         };
+        let tick = match &event {
+            Event::Tick(tick) => Some(*tick),
+            _ => None,
+        };
         let settles = match &event {
             Event::Tick(_) => Some(false),
-            Event::Stopped(_) => Some(true),
+            Event::Stopped(_) | Event::Paused(_) => Some(true),
             Event::Cgroup(change) => {
                 self.lookups.cgroup(change);
                 None
@@ -203,6 +310,9 @@ impl<L: Lookups> Pipeline<L> {
         };
         let mut out = Vec::new();
         self.engine.handle(event, &mut out);
+        if let Some(tick) = tick {
+            self.keeper.tick(&tick, out.is_empty());
+        }
         for output in out {
             match output {
                 Output::Record(record) => self.emit(&record)?,
@@ -213,16 +323,19 @@ impl<L: Lookups> Pipeline<L> {
                 Output::AskContainer(ask) if self.source == Source::Live => {
                     self.lookups.ask_container(ask);
                 }
+                Output::AskContainer(ask) => self.keeper.asked(ask),
                 Output::AskMemory(ask) if self.source == Source::Live => {
                     if let Some(curve) = self.lookups.memory(&ask) {
                         self.take(&Entry::MemoryCurve(Box::new(curve)))?;
                     }
                 }
                 Output::Scope { cgroup, held } => self.lookups.scope(cgroup, held),
-                Output::AskState(_) | Output::AskContainer(_) | Output::AskMemory(_) => {}
+                Output::AskState(_) | Output::AskMemory(_) => {}
             }
         }
-        if let Some(is_end) = settles {
+        if let Some(is_end) = settles
+            && !self.keeper.holds_back()
+        {
             for sink in &mut self.sinks {
                 sink.settle(is_end).map_err(PipelineError::Sink)?;
             }
@@ -242,6 +355,9 @@ impl<L: Lookups> Pipeline<L> {
     }
 
     fn emit(&mut self, record: &Record) -> Result<(), PipelineError> {
+        if self.keeper.hold_back(record) {
+            return Ok(());
+        }
         for sink in &mut self.sinks {
             sink.write(record).map_err(PipelineError::Sink)?;
         }

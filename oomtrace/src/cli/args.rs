@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     identity::{memory, resolver, target::Target},
-    probe::{attach::check_ring_bytes, plan::OomHook},
+    probe::{attach::check_ring_bytes, pins, plan::OomHook},
     provenance::{Config, record::Cause, redact::ArgvPolicy, rules::Rules},
     store::{Filter, Roles},
 };
@@ -54,6 +54,8 @@ pub(super) enum Command {
     Record(RecordArgs),
     /// Tell a stored death in full: what happened, what it was not, what to do
     Why(WhyArgs),
+    /// Detach and remove what `run --pin` has left attached
+    Detach(DetachArgs),
     /// Say what this kernel and these privileges allow, and how to get the rest
     Doctor(DoctorArgs),
     /// Put a recorded stream of events through the same pipeline
@@ -264,6 +266,17 @@ pub(super) struct RunArgs {
     pub(super) listen: Option<SocketAddr>,
     #[command(flatten)]
     pub(super) store: StoreArgs,
+    /// Leave programs and maps attached when oomtrace ends, in this folder of the BPF file system:
+    /// the next start tells what died meanwhile. `oomtrace detach` removes them
+    #[arg(long, value_name = "FOLDER", num_args = 0..=1, default_missing_value = pins::DEFAULT_FOLDER, conflicts_with = "scope")]
+    pub(super) pin: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DetachArgs {
+    /// Where `run --pin` has pinned them
+    #[arg(default_value = pins::DEFAULT_FOLDER)]
+    pub(super) folder: PathBuf,
 }
 
 #[derive(Debug, Args)]

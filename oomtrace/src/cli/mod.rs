@@ -2,6 +2,7 @@
 //! the program needs are two things; each subcommand turns the one into the other.
 
 mod args;
+mod detach;
 mod doctor;
 mod exec;
 mod list;
@@ -71,6 +72,7 @@ pub fn main() -> ExitCode {
         Command::Show(args) => show::run(&args),
         Command::Record(args) => record::run(&args, cli.verbose, cli.quiet, started),
         Command::Why(args) => why::run(&args),
+        Command::Detach(args) => detach::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Completions { shell } => {

@@ -10,7 +10,12 @@ use std::{
 
 use anyhow::Result;
 
-use super::{args::RecordArgs, live::Tracing, output, run::until_told};
+use super::{
+    args::RecordArgs,
+    live::{Keeping, Tracing},
+    output,
+    run::until_told,
+};
 use crate::{
     event::text::printable,
     provenance::{Config, record::Record, rules::Rules},
@@ -32,6 +37,7 @@ pub(super) fn run(
         scope: args.scope.scope.clone(),
         lookups: args.lookups,
         vitals: Arc::default(),
+        keeping: Keeping::default(),
     };
     let progress = Progress {
         file: args.file.clone(),

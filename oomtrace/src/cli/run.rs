@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
     args::{DeathArgs, RunArgs},
-    live::{self, Live, Tracing, Turn},
+    live::{self, Keeping, Live, Tracing, Turn},
     metrics,
     notify::Manager,
     output,
@@ -25,13 +25,22 @@ pub(super) fn run(args: &RunArgs, verbose: u8, started: Instant) -> Result<ExitC
     let mut sinks = Vec::new();
     // First: what goes wrong with stdout does not keep a death from being stored.
     let mut figures = None;
+    let mut keeping = Keeping {
+        pins: args.pin.clone(),
+        store: None,
+    };
     if let Some(store) = args.store.sink()? {
+        keeping.store = args
+            .store
+            .path()
+            .map(|path| (path.to_path_buf(), store.settled()));
         figures = Some(store.stats() as Arc<dyn StoreFigures>);
         sinks.push(Box::new(store) as Box<dyn Sink>);
     }
     sinks.push(output::stdout_sink(args.trace.deaths.output));
     let what = Tracing {
         scope: args.scope.scope.clone(),
+        keeping,
         ..Tracing::of(&args.trace)?
     };
     // It serves until all is written.

@@ -1,6 +1,9 @@
 //! What can be typed about the store, and the sink that comes of it.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -27,6 +30,11 @@ pub(super) struct StoreArgs {
 }
 
 impl StoreArgs {
+    /// Where deaths are kept, if they are.
+    pub(super) fn path(&self) -> Option<&Path> {
+        (!self.no_store).then_some(self.store.as_path())
+    }
+
     /// The sink, if there is to be one.
     pub(super) fn sink(&self) -> Result<Option<StoreSink>> {
         if self.no_store {

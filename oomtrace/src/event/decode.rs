@@ -154,6 +154,8 @@ impl Decoder {
             Entry::ContainerState(state) => Event::ContainerState(state.clone()),
             Entry::ContainerUnknown(unknown) => Event::ContainerUnknown(unknown.clone()),
             Entry::MemoryCurve(curve) => Event::MemoryCurve(curve.clone()),
+            Entry::Unwatched(unwatched) => Event::Unwatched(unwatched.clone()),
+            Entry::Paused(tick) => Event::Paused(*tick),
             Entry::Stopped(tick) => Event::Stopped(*tick),
         }))
     }

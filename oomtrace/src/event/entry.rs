@@ -40,6 +40,9 @@ pub struct Attached {
     pub ring_bytes: u64,
     /// From the start of the process to here.
     pub attach_us: u64,
+    /// The programs were there before this process, and have watched since: `CLOCK_BOOTTIME`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumed_since_ns: Option<u64>,
 }
 
 /// Something that is not there.
@@ -62,6 +65,31 @@ pub struct Lost {
     /// They were lost; else so many may have been, at the most.
     pub certain: bool,
     pub why: String,
+}
+
+/// A stretch in which nobody traced, between two tracers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unwatched {
+    pub from_ns: u64,
+    pub to_ns: u64,
+    pub why: String,
+    /// What others say of it.
+    pub kills: Vec<InferredKill>,
+}
+
+/// OOM kills of which nothing was seen: somebody else has counted or named them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InferredKill {
+    /// Who says so: `kernel_log`, `memory.events.local`, `memory.oom_control`.
+    pub source: String,
+    /// The victims' cgroup.
+    pub cgroup: Option<String>,
+    /// So many processes of it.
+    pub kills: u64,
+    /// Of one that was named: its id, and the cgroup whose limit was hit.
+    pub pid: Option<u32>,
+    pub comm: Option<String>,
+    pub limit_cgroup: Option<String>,
 }
 
 /// A moment on both clocks.
@@ -130,5 +158,8 @@ pub enum Entry {
     ContainerState(ContainerState),
     ContainerUnknown(ContainerUnknown),
     MemoryCurve(Box<MemoryCurve>),
+    Unwatched(Unwatched),
+    /// The tracer ends, and the next one goes on where it has left off.
+    Paused(Tick),
     Stopped(Tick),
 }

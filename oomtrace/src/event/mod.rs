@@ -1,6 +1,6 @@
 //! What happened, in types of the user side: the decoded form of the kernel's records
 //! ([`decode`]), the stream that they travel in together with ticks and look-ups
-//! ([`entry`]), and that stream as a file ([`recording`]).
+//! ([`entry`]), and that stream as a file ([`recording`]), made of [`frame`]s.
 //!
 //! Nothing here judges, and nothing reads a clock or /proc.
 
@@ -8,6 +8,7 @@ pub mod container;
 pub mod decode;
 pub mod entry;
 mod facts;
+pub(crate) mod frame;
 pub mod memory;
 pub mod recording;
 pub mod text;
@@ -358,6 +359,10 @@ pub enum Event {
     ContainerState(container::ContainerState),
     ContainerUnknown(container::ContainerUnknown),
     MemoryCurve(Box<memory::MemoryCurve>),
+    /// Nobody traced in between.
+    Unwatched(entry::Unwatched),
+    /// The tracer ends, and the next one goes on where it has left off.
+    Paused(entry::Tick),
     /// The tracer ends.
     Stopped(entry::Tick),
 }

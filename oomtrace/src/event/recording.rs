@@ -1,39 +1,18 @@
 //! A stream of entries as a file.
 //!
-//! The file starts with [`MAGIC`] and the version; then come frames: a kind (one byte),
-//! the payload's length (four, little endian), the payload. The kernel's records are kept
-//! as they came, everything else is JSON. The last frame says how many there were: a file
-//! without it is cut short.
+//! The file starts with [`MAGIC`] and the version; then come frames (see [`frame`]). The last one
+//! says how many there were: a file without it is cut short.
 
 use std::io::{self, Read, Write};
 
-use bytes::Bytes;
 use oomtrace_common::wire;
-use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
 
-use super::entry::Entry;
+use super::{entry::Entry, frame};
 
 const MAGIC: &[u8; 8] = b"OOMTRACE";
 /// Of the file and of what is in it: it goes up with the layout of the kernel's records.
 const VERSION: u32 = wire::VERSION as u32;
-/// No frame is larger; a length above it means that the file is damaged.
-const MAX_FRAME_BYTES: u32 = 1 << 20;
-
-const SESSION: u8 = 1;
-const ATTACHED: u8 = 2;
-const KERNEL: u8 = 3;
-const SYMBOLS: u8 = 4;
-const LOST: u8 = 5;
-const TICK: u8 = 6;
-const PROCESS_STATE: u8 = 7;
-const STOPPED: u8 = 8;
-const OOM_LINE: u8 = 9;
-const CONTAINER_FACTS: u8 = 10;
-const CONTAINER_STATE: u8 = 11;
-const CONTAINER_UNKNOWN: u8 = 12;
-const CGROUP: u8 = 13;
-const MEMORY_CURVE: u8 = 14;
 const END: u8 = 255;
 
 /// Why a recording cannot be read.
@@ -62,35 +41,33 @@ pub struct Writer<W: Write> {
 
 impl<W: Write> Writer<W> {
     /// Starts a recording.
-    pub fn new(mut to: W) -> io::Result<Self> {
+    pub fn new(to: W) -> io::Result<Self> {
+        Self::of_version(to, VERSION)
+    }
+
+    /// Starts one of records that another version can read.
+    pub fn of_version(mut to: W, version: u32) -> io::Result<Self> {
         to.write_all(MAGIC)?;
-        to.write_all(&VERSION.to_le_bytes())?;
+        to.write_all(&version.to_le_bytes())?;
         Ok(Self { to, frames: 0 })
     }
 
     /// Appends an entry.
     pub fn write(&mut self, entry: &Entry) -> io::Result<()> {
         self.frames += 1;
+        let (kind, payload) = frame::encode(entry)?;
+        self.frame(kind, &payload)?;
         match entry {
-            Entry::Session(session) => self.json(SESSION, session),
-            Entry::Attached(attached) => self.json(ATTACHED, attached),
-            Entry::Kernel(bytes) => self.frame(KERNEL, bytes),
-            Entry::Symbols(symbols) => self.json(SYMBOLS, symbols),
-            Entry::Lost(lost) => self.json(LOST, lost),
-            Entry::Tick(tick) => {
-                self.json(TICK, tick)?;
-                // Half a second may be missing when the node goes down, and no more.
-                self.to.flush()
-            }
-            Entry::ProcessState(state) => self.json(PROCESS_STATE, state),
-            Entry::OomLine(line) => self.json(OOM_LINE, line),
-            Entry::Cgroup(change) => self.json(CGROUP, change),
-            Entry::ContainerFacts(facts) => self.json(CONTAINER_FACTS, facts),
-            Entry::ContainerState(state) => self.json(CONTAINER_STATE, state),
-            Entry::ContainerUnknown(unknown) => self.json(CONTAINER_UNKNOWN, unknown),
-            Entry::MemoryCurve(curve) => self.json(MEMORY_CURVE, curve),
-            Entry::Stopped(tick) => self.json(STOPPED, tick),
+            // Half a second may be missing when the node goes down, and no more.
+            Entry::Tick(_) => self.to.flush(),
+            _ => Ok(()),
         }
+    }
+
+    /// Appends what another version has written, as it is: [`Writer::of_version`].
+    pub(crate) fn write_raw(&mut self, kind: u8, payload: &[u8]) -> io::Result<()> {
+        self.frames += 1;
+        self.frame(kind, payload)
     }
 
     /// Writes the end, and hands the sink back.
@@ -100,17 +77,8 @@ impl<W: Write> Writer<W> {
         Ok(self.to)
     }
 
-    fn json<T: Serialize>(&mut self, kind: u8, value: &T) -> io::Result<()> {
-        self.frame(kind, &serde_json::to_vec(value)?)
-    }
-
     fn frame(&mut self, kind: u8, payload: &[u8]) -> io::Result<()> {
-        let len = u32::try_from(payload.len())
-            .ok()
-            .filter(|len| *len <= MAX_FRAME_BYTES)
-            .ok_or_else(|| io::Error::other("an entry is too large for a recording"))?;
-        self.to.write_all(&[kind])?;
-        self.to.write_all(&len.to_le_bytes())?;
+        self.to.write_all(&frame::head(kind, payload.len())?)?;
         self.to.write_all(payload)
     }
 }
@@ -158,53 +126,21 @@ impl<R: Read> Reader<R> {
                 _ => Err(self.damaged("its end does not fit what came before")),
             };
         }
-        let entry = match kind {
-            SESSION => Entry::Session(self.json(&payload)?),
-            ATTACHED => Entry::Attached(self.json(&payload)?),
-            KERNEL => Entry::Kernel(Bytes::from(payload)),
-            SYMBOLS => Entry::Symbols(self.json(&payload)?),
-            LOST => Entry::Lost(self.json(&payload)?),
-            TICK => Entry::Tick(self.json(&payload)?),
-            PROCESS_STATE => Entry::ProcessState(self.json(&payload)?),
-            OOM_LINE => Entry::OomLine(self.json(&payload)?),
-            CGROUP => Entry::Cgroup(self.json(&payload)?),
-            CONTAINER_FACTS => Entry::ContainerFacts(self.json(&payload)?),
-            CONTAINER_STATE => Entry::ContainerState(self.json(&payload)?),
-            CONTAINER_UNKNOWN => Entry::ContainerUnknown(self.json(&payload)?),
-            MEMORY_CURVE => Entry::MemoryCurve(self.json(&payload)?),
-            STOPPED => Entry::Stopped(self.json(&payload)?),
-            unknown => return Err(self.damaged(&format!("unknown kind {unknown}"))),
-        };
+        let entry = frame::decode(kind, payload)
+            .map_err(|error| self.damaged(&error.to_string()))?
+            .ok_or_else(|| self.damaged(&format!("unknown kind {kind}")))?;
         self.frames += 1;
         Ok(Some(entry))
     }
 
     fn frame(&mut self) -> Result<(u8, Vec<u8>), RecordingError> {
-        let mut head = [0; 5];
-        self.fill(&mut head)?;
-        let [kind, len @ ..] = head;
-        let len = u32::from_le_bytes(len);
-        if len > MAX_FRAME_BYTES {
-            return Err(self.damaged(&format!("an entry of {len} bytes")));
-        }
-        let mut payload = vec![0; len as usize];
-        self.fill(&mut payload)?;
-        Ok((kind, payload))
-    }
-
-    fn fill(&mut self, buffer: &mut [u8]) -> Result<(), RecordingError> {
-        self.from
-            .read_exact(buffer)
-            .map_err(|error| match error.kind() {
-                io::ErrorKind::UnexpectedEof => RecordingError::Truncated {
-                    frames: self.frames,
-                },
-                _ => RecordingError::Io(error),
-            })
-    }
-
-    fn json<T: DeserializeOwned>(&self, payload: &[u8]) -> Result<T, RecordingError> {
-        serde_json::from_slice(payload).map_err(|error| self.damaged(&error.to_string()))
+        frame::read(&mut self.from).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => RecordingError::Truncated {
+                frames: self.frames,
+            },
+            io::ErrorKind::InvalidData => self.damaged(&error.to_string()),
+            _ => RecordingError::Io(error),
+        })
     }
 
     fn damaged(&self, why: &str) -> RecordingError {
@@ -230,6 +166,8 @@ impl<R: Read> Iterator for Reader<R> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::{super::entry::Tick, *};
 
     fn written() -> Vec<u8> {

@@ -52,6 +52,14 @@ pub fn now() -> Tick {
     }
 }
 
+/// How long the machine has slept since it was started: clocks but `CLOCK_BOOTTIME` stood still.
+#[must_use]
+pub fn slept_ns() -> u64 {
+    let slept = clock(libc::CLOCK_BOOTTIME).saturating_sub(clock(libc::CLOCK_MONOTONIC));
+    // Less is the time between the two questions.
+    u64::try_from(slept).unwrap_or(0) / 1_000_000 * 1_000_000
+}
+
 fn clock(id: libc::clockid_t) -> i64 {
     let mut time = MaybeUninit::<libc::timespec>::zeroed();
     // SAFETY: the pointer is to a `timespec`; all zeros is a valid one too.

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::btf::BtfError;
+use super::{btf::BtfError, pins::PinsError};
 
 /// Tracing cannot start.
 #[derive(Debug, Error)]
@@ -73,6 +73,10 @@ pub enum ProbeError {
          do: use Linux 5.10 or later, or name the scope: --scope container:NAME or cgroup:PATH"
     )]
     OwnPlace(String),
+    #[error(transparent)]
+    Pins(PinsError),
+    #[error("programs and maps cannot be pinned: {0}")]
+    Pin(String),
     #[error("{0}")]
     Internal(String),
 }

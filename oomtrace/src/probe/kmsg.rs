@@ -11,7 +11,10 @@ use oomtrace_common::wire::COMM_BYTES;
 
 use super::{oom_report::Collector, support::Availability};
 use crate::{
-    event::{entry::OomLine, text},
+    event::{
+        entry::{InferredKill, OomLine},
+        text,
+    },
     identity::host,
 };
 
@@ -21,6 +24,8 @@ const KMSG: &str = "/dev/kmsg";
 #[derive(Debug)]
 pub struct KernelLog {
     file: File,
+    /// What was written before is passed over: microseconds of the log's own clock.
+    since_us: u64,
     /// What stands before the next line about an OOM kill.
     report: Collector,
 }
@@ -33,15 +38,73 @@ impl KernelLog {
             .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
             .open(KMSG)?;
         file.seek(SeekFrom::End(0))?;
-        Ok(Self {
+        Ok(Self::of(file, 0))
+    }
+
+    /// Opens the log at what was written from a moment on: `CLOCK_BOOTTIME`. The log's own clock
+    /// stands still while the machine sleeps: it is taken to have slept before that moment, if at
+    /// all.
+    pub fn open_since(boottime_ns: u64) -> io::Result<Self> {
+        let log = Self::open()?;
+        let mut file = log.file;
+        // The oldest record that is kept.
+        file.rewind()?;
+        let since_us = boottime_ns.saturating_sub(host::slept_ns()) / 1_000;
+        Ok(Self::of(file, since_us))
+    }
+
+    /// OOM kills that the log tells of, from one moment to another: see [`Self::open_since`].
+    pub fn kills_between(from_ns: u64, to_ns: u64) -> io::Result<Vec<InferredKill>> {
+        let mut log = Self::open_since(from_ns)?;
+        let until_us = to_ns.saturating_sub(host::slept_ns()) / 1_000;
+        let mut kills = Vec::new();
+        log.each(&mut |record| {
+            if written_us(record).is_some_and(|us| us > until_us) {
+                return;
+            }
+            if let Some(line) = parse(record) {
+                kills.push(InferredKill {
+                    source: "kernel_log".to_owned(),
+                    cgroup: line.task_memcg,
+                    kills: 1,
+                    pid: Some(line.tgid),
+                    comm: task(record),
+                    limit_cgroup: line.oom_memcg,
+                });
+            }
+        });
+        Ok(kills)
+    }
+
+    fn of(file: File, since_us: u64) -> Self {
+        Self {
             file,
+            since_us,
             report: Collector::new(host::page_bytes()),
-        })
+        }
     }
 
     /// Lines about OOM kills since the last call.
     pub fn drain(&mut self) -> Vec<OomLine> {
         let mut lines = Vec::new();
+        let mut report = std::mem::replace(&mut self.report, Collector::new(host::page_bytes()));
+        let is_whole = self.each(&mut |record| match parse(record) {
+            Some(line) => lines.push(OomLine {
+                report: report.finish(),
+                ..line
+            }),
+            None => report.take(&message(record)),
+        });
+        if is_whole {
+            self.report = report;
+        }
+        lines
+    }
+
+    /// Hands over each record since the last call. False: some were overwritten before they were
+    /// read, and what was gathered may belong to another kill.
+    fn each(&mut self, take: &mut dyn FnMut(&[u8])) -> bool {
+        let mut is_whole = true;
         // One record a read, at most 8 KiB (kernel/printk: CONSOLE_EXT_LOG_MAX).
         let mut buffer = [0; 8192];
         loop {
@@ -49,24 +112,26 @@ impl KernelLog {
                 Ok(0) => break,
                 Ok(len) => {
                     let record = buffer.get(..len).unwrap_or_default();
-                    match parse(record) {
-                        Some(line) => lines.push(OomLine {
-                            report: self.report.finish(),
-                            ..line
-                        }),
-                        None => self.report.take(&message(record)),
+                    if self.since_us == 0 || written_us(record).is_none_or(|us| us >= self.since_us)
+                    {
+                        take(record);
                     }
                 }
-                // Overwritten before it was read: the next read goes on after it, and what was
-                // gathered may belong to another kill.
-                Err(error) if error.raw_os_error() == Some(libc::EPIPE) => {
-                    self.report = Collector::new(host::page_bytes());
-                }
+                // The next read goes on after what was overwritten.
+                Err(error) if error.raw_os_error() == Some(libc::EPIPE) => is_whole = false,
                 Err(_) => break,
             }
         }
-        lines
+        is_whole
     }
+}
+
+/// When a record of the log was written: the third field of its head
+/// (Documentation/ABI/testing/dev-kmsg).
+fn written_us(record: &[u8]) -> Option<u64> {
+    let head = record.split(|byte| *byte == b';').next()?;
+    let time = head.split(|byte| *byte == b',').nth(2)?;
+    std::str::from_utf8(time).ok()?.parse().ok()
 }
 
 /// Whether the log can be read.
@@ -118,6 +183,15 @@ fn message(record: &[u8]) -> String {
     unescaped(message.lines().next().unwrap_or_default())
 }
 
+/// The victim's name in a record that [`parse`] has read.
+fn task(record: &[u8]) -> Option<String> {
+    let record = text::utf8(record);
+    let (_, message) = record.split_once(';')?;
+    let (before, _) = message.lines().next()?.rsplit_once(",pid=")?;
+    let others = without_task(before)?;
+    Some(unescaped(before.get(others.len() + ",task=".len()..)?))
+}
+
 /// What stands before the task's name. The name may look like this field, too, but only so
 /// far back as it is long.
 fn without_task(fields: &str) -> Option<&str> {
@@ -163,12 +237,29 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_record_says_when_it_was_written() {
+        assert_eq!(
+            written_us(b"6,339,5140900,-;oom-kill:x,9,9"),
+            Some(5_140_900)
+        );
+        assert_eq!(written_us(b"6,339;5,5,5"), None);
+        assert_eq!(written_us(b""), None);
+    }
+
+    #[test]
     fn a_memcg_kill_names_both_cgroups() {
         let line = parse(b"6,339,5140900,-;oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,oom_memcg=/kubepods,task_memcg=/kubepods/pod1,task=python3,pid=4242,uid=0\n").unwrap();
         assert_eq!(line.constraint, "CONSTRAINT_MEMCG");
         assert_eq!(line.oom_memcg.as_deref(), Some("/kubepods"));
         assert_eq!(line.task_memcg.as_deref(), Some("/kubepods/pod1"));
         assert_eq!(line.tgid, 4242);
+    }
+
+    #[test]
+    fn the_victims_name_is_told() {
+        let task = |record: &[u8]| task(record).unwrap();
+        assert_eq!(task(b"6,3,5,-;oom-kill:constraint=X,oom_memcg=/a,task_memcg=/a,task=python3,pid=7,uid=0\n"), "python3");
+        assert_eq!(task(br"6,3,5,-;oom-kill:constraint=X,global_oom,task_memcg=/a,task=a\x5cb,pid=1,pid=7,uid=0"), "a\\b,pid=1");
     }
 
     #[test]

@@ -7,8 +7,9 @@ use std::{
 };
 
 use aya::{
-    maps::{Array, MapData, MapError, PerCpuArray},
+    maps::{Array, Map, MapData, MapError, PerCpuArray, PerCpuValues},
     programs::ProgramFd,
+    util::nr_cpus,
 };
 use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_prog_info};
 use oomtrace_common::{maps::Losses, wire::kind};
@@ -65,29 +66,56 @@ impl Program {
     }
 }
 
+/// The maps that losses are read from.
+pub(super) struct LossMaps {
+    pub(super) counters: Map,
+    pub(super) round: Map,
+    pub(super) told: Map,
+}
+
+/// Where in [`LossMaps::told`] a program is.
+fn place_of(program: usize) -> u32 {
+    (kind::COUNT + program) as u32
+}
+
 /// Reads the counters and notices what has been added.
 pub(super) struct LossReader {
     counters: PerCpuArray<MapData, Counted>,
     round: Array<MapData, u64>,
+    /// What of them has been told, for whoever reads after us: by kind and CPU, and behind the
+    /// kinds by program, on the first CPU.
+    told: PerCpuArray<MapData, u64>,
     rounds: u64,
     /// Counts at the last look, by kind and CPU.
     seen: Vec<Vec<u64>>,
+    /// What was read last is not noted there yet: it may not have been told.
+    is_untold: bool,
     programs: Vec<Program>,
     /// When the programs were looked at last.
     looked_ns: u64,
 }
 
 impl LossReader {
-    pub(super) fn new(counters: aya::maps::Map, round: aya::maps::Map) -> Result<Self, MapError> {
+    /// Goes on where whoever read these maps before has left off.
+    pub(super) fn new(maps: LossMaps) -> Result<Self, MapError> {
+        let told = PerCpuArray::try_from(maps.told)?;
+        let seen = (0..kind::COUNT)
+            .map(|kind| Ok(told.get(&(kind as u32), 0)?.iter().copied().collect()))
+            .collect::<Result<_, MapError>>()?;
+        let round = Array::try_from(maps.round)?;
         let mut reader = Self {
-            counters: PerCpuArray::try_from(counters)?,
-            round: Array::try_from(round)?,
-            rounds: 0,
-            seen: vec![Vec::new(); kind::COUNT],
+            counters: PerCpuArray::try_from(maps.counters)?,
+            rounds: round.get(&0, 0)?,
+            round,
+            told,
+            seen,
+            is_untold: false,
             programs: Vec::new(),
             looked_ns: host::now().boottime_ns,
         };
-        reader.next_round()?;
+        if reader.rounds == 0 {
+            reader.next_round()?;
+        }
         Ok(reader)
     }
 
@@ -95,11 +123,34 @@ impl LossReader {
     /// several would, an event is lost only if all of them were passed over.
     pub(super) fn watch(&mut self, kind: u16, program: &ProgramFd) -> io::Result<()> {
         let fd = program.as_fd().try_clone_to_owned()?;
+        let at = place_of(self.programs.len());
+        let missed = self.told.get(&at, 0).map_err(io::Error::other)?;
         self.programs.push(Program {
             kind,
             fd,
-            missed: 0,
+            missed: missed.first().copied().unwrap_or_default(),
         });
+        Ok(())
+    }
+
+    /// Notes that what was read has been told.
+    fn note(&mut self) -> Result<(), MapError> {
+        if !std::mem::take(&mut self.is_untold) {
+            return Ok(());
+        }
+        let cpus = nr_cpus().map_err(|(_, error)| error)?.get() as usize;
+        let of = |counts: &[u64]| {
+            let mut counts = counts.to_vec();
+            counts.resize(cpus, 0);
+            PerCpuValues::try_from(counts)
+        };
+        for (kind, seen) in self.seen.iter().enumerate().skip(1) {
+            self.told.set(kind as u32, of(seen)?, 0)?;
+        }
+        for (at, program) in self.programs.iter().enumerate() {
+            let place = place_of(at);
+            self.told.set(place, of(&[program.missed])?, 0)?;
+        }
         Ok(())
     }
 
@@ -144,6 +195,8 @@ impl LossReader {
 
     /// What was lost since the last call.
     pub(super) fn read(&mut self) -> Result<Vec<Lost>, MapError> {
+        // What came out at the last call is on its way by now.
+        self.note()?;
         let mut lost = Vec::new();
         for (kind, seen) in self.seen.iter_mut().enumerate().skip(1) {
             let values = self.counters.get(&(kind as u32), 0)?;
@@ -168,6 +221,7 @@ impl LossReader {
             self.next_round()?;
         }
         lost.extend(self.missed());
+        self.is_untold = !lost.is_empty();
         Ok(lost)
     }
 }

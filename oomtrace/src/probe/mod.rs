@@ -1,7 +1,7 @@
 //! The kernel's side of oomtrace, seen from outside: what this kernel and these privileges
 //! allow ([`support`]), what to attach then ([`plan`]), attaching it ([`attach`]), and
 //! reading what comes ([`attach::Probe`]), with the kernel's own names ([`kallsyms`]) and
-//! log ([`kmsg`]).
+//! log ([`kmsg`]); and what of it outlives the tracer ([`pins`]).
 //!
 //! It decodes nothing and judges nothing.
 
@@ -15,6 +15,7 @@ mod losses;
 pub mod namer;
 mod oom_report;
 pub mod own_place;
+pub mod pins;
 pub mod plan;
 pub mod scope;
 pub mod support;

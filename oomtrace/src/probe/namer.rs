@@ -15,7 +15,7 @@ use aya::{
 use aya_obj::generated::{bpf_attr, bpf_cmd};
 use oomtrace_common::maps::MAX_SYMBOL_BYTES;
 
-use super::attach;
+use super::attach::object;
 use crate::event::entry::Symbol;
 
 /// A name as the program writes it.
@@ -35,7 +35,7 @@ pub struct Namer {
 impl Namer {
     /// Loads the program. Kernels before 5.13 refuse it.
     pub(super) fn load(ebpf: &mut Ebpf) -> Result<Self, ProgramError> {
-        let program: &mut RawTracePoint = attach::program(ebpf, "name_symbol")?;
+        let program: &mut RawTracePoint = object::program(ebpf, "name_symbol")?;
         program.load()?;
         let program = program.fd()?.as_fd().try_clone_to_owned()?;
         let answer = ebpf

@@ -13,7 +13,7 @@ use aya::{
 };
 use oomtrace_common::wire::{MAX_RECORD_BYTES, RecordHeader, SPARE_BYTES};
 
-use super::{attach, namer};
+use super::{attach::object, namer};
 use crate::event::decode;
 pub use crate::event::decode::OwnPlace;
 
@@ -46,7 +46,7 @@ impl OwnPlaceReader {
     /// Loads the program.
     pub(super) fn load(ebpf: &mut Ebpf) -> Result<Self, String> {
         let program: &mut RawTracePoint =
-            attach::program(ebpf, "own_place").map_err(|error| error.to_string())?;
+            object::program(ebpf, "own_place").map_err(|error| error.to_string())?;
         program.load().map_err(|error| error.to_string())?;
         let program = program
             .fd()

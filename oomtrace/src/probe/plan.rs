@@ -31,7 +31,7 @@ impl OomHook {
 pub(super) const SYMBOLS: &str = "names of kernel functions (/proc/kallsyms)";
 
 /// What to try, in this order, and what need not be tried.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     pub hooks: Vec<OomHook>,
     pub absent: Vec<Absent>,

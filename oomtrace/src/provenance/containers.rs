@@ -112,6 +112,17 @@ pub(super) struct DeadMain {
 }
 
 impl Containers {
+    /// What is known of those that are there.
+    pub(super) fn live(&self) -> impl Iterator<Item = &ContainerFacts> {
+        let is_there = |id: &&String| {
+            self.known
+                .get(*id)
+                .is_some_and(|known| known.emptied_ns.is_none())
+        };
+        let ids = self.order.iter().filter(is_there);
+        ids.filter_map(|id| self.known.get(id)?.facts.as_deref())
+    }
+
     pub(super) fn get(&self, id: &str) -> Option<&Known> {
         self.known.get(id)
     }

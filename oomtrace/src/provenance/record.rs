@@ -43,6 +43,9 @@ pub struct Started {
     pub ring_bytes: u64,
     /// From the start of the tracer to every hook attached.
     pub attach_ms: f64,
+    /// The programs were there before, and have watched without a pause since then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracing_since: Option<String>,
 }
 
 /// What each part of the capture hangs on.
@@ -69,6 +72,23 @@ pub struct Gap {
     /// False: not so many need have been lost, and what was need not have been a death.
     pub certain: bool,
     pub why: String,
+    /// What others say of a stretch in which nobody traced. None of it was seen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inferred: Vec<Inferred>,
+}
+
+/// OOM kills that were concluded from what others have counted or logged.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Inferred {
+    /// `oom_kill_logged` or `oom_kills_counted`.
+    pub code: Word,
+    pub cgroup: Option<String>,
+    pub kills: u64,
+    pub pid: Option<u32>,
+    pub comm: Option<String>,
+    pub limit_cgroup: Option<String>,
+    pub text: String,
+    pub source: String,
 }
 
 /// The tracer has ended, with everything written.
@@ -83,6 +103,17 @@ pub struct Stopped {
     pub lost: u64,
     /// Events that may have been lost beside those, at the most.
     pub maybe_lost: u64,
+    /// The programs stay attached: the next tracer tells what dies meanwhile.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pinned: bool,
+    /// So many were killed and are not written yet: the next one writes them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub open: usize,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// Why a process died. DESIGN.md lists when each applies.

@@ -22,6 +22,13 @@ pub trait Sink: Send {
     /// together with others.
     fn write(&mut self, record: &Record) -> io::Result<()>;
 
+    /// Takes a record that the tracer before has taken already: for those who keep what that one
+    /// may not have kept.
+    fn write_again(&mut self, record: &Record) -> io::Result<()> {
+        let _ = record;
+        Ok(())
+    }
+
     /// Time has passed, or the stream ends: what was held back can be written, and at the end
     /// must be.
     fn settle(&mut self, is_end: bool) -> io::Result<()> {

@@ -70,11 +70,32 @@ impl<W: Write> Pretty<W> {
             },
             started.attach_ms,
         );
+        let head = match &started.tracing_since {
+            Some(since) => format!("{head}; its programs have watched since {since}"),
+            None => head,
+        };
         let head = self.paint(DIM, &printable(&head));
         writeln!(self.to, "{head}")
     }
 
+    /// A stretch in which nobody traced.
+    fn unwatched(&mut self, gap: &Gap) -> io::Result<()> {
+        let text = format!(
+            "nobody traced between {} and {}: {}",
+            gap.from, gap.to, gap.why
+        );
+        let text = self.paint(YELLOW, &printable(&text));
+        writeln!(self.to, "{text}")?;
+        for kill in &gap.inferred {
+            self.row("perhaps", &format!("{} ({})", kill.text, kill.source))?;
+        }
+        Ok(())
+    }
+
     fn gap(&mut self, gap: &Gap) -> io::Result<()> {
+        if gap.lost == 0 {
+            return self.unwatched(gap);
+        }
         let text = format!(
             "{} {} between {} and {}{}: {}",
             gap.lost,
@@ -101,6 +122,11 @@ impl<W: Write> Pretty<W> {
         let text = match stopped.maybe_lost {
             0 => text,
             most => format!("{text}, up to {most} may have been missed"),
+        };
+        let text = match (stopped.pinned, stopped.open) {
+            (false, _) => text,
+            (true, 0) => format!("{text}; {STAYS}"),
+            (true, open) => format!("{text}, {open} still dying; {STAYS}"),
         };
         let text = self.paint(DIM, &text);
         writeln!(self.to, "{text}")
@@ -219,6 +245,9 @@ impl<W: Write> Pretty<W> {
         Ok(())
     }
 }
+
+/// What is said at the end of a tracer whose programs are pinned.
+const STAYS: &str = "its programs stay (oomtrace detach removes them): what dies now is told when oomtrace is started again";
 
 impl<W: Write + Send> Sink for Pretty<W> {
     fn write(&mut self, record: &Record) -> io::Result<()> {
@@ -376,6 +405,7 @@ mod tests {
                 symbols: true,
                 ring_bytes: 4096,
                 attach_us: 1,
+                resumed_since_ns: None,
             }),
             Event::Lost(Lost {
                 kind: evil(),

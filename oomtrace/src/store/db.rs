@@ -227,7 +227,11 @@ fn death(transaction: &Transaction<'_>, row: &Row) -> rusqlite::Result<bool> {
             Ok((found.get(0)?, found.get(1)?, found.get(2)?))
         })
         .optional()?;
-    if before.is_some_and(|(_, revision, is_final)| is_final || revision >= row.revision) {
+    // One that was put together again from the journal may count its revisions anew.
+    let says_as_much = |(_, revision, is_final): (i64, u32, bool)| {
+        is_final || revision >= row.revision && !row.is_final
+    };
+    if before.is_some_and(says_as_much) {
         return Ok(false);
     }
     let key = before.map(|(key, ..)| key);
@@ -278,10 +282,15 @@ fn death(transaction: &Transaction<'_>, row: &Row) -> rusqlite::Result<bool> {
 fn begin(transaction: &Transaction<'_>, started: &Begin) -> rusqlite::Result<()> {
     transaction
         .prepare_cached(
-            "INSERT INTO watches (boot_id, started_ns, seen_ns, started) VALUES (?1, ?2, ?2, ?3)
-                 ON CONFLICT DO NOTHING",
+            "INSERT INTO watches (boot_id, started_ns, seen_ns, started) VALUES (?1, ?2, ?4, ?3)
+                 ON CONFLICT DO UPDATE SET seen_ns = max(seen_ns, ?4), stopped = NULL WHERE ?4 > seen_ns",
         )?
-        .execute(params![started.boot_id, started.time_ns, started.json])
+        .execute(params![
+            started.boot_id,
+            started.time_ns,
+            started.json,
+            started.seen_ns
+        ])
         .map(drop)
 }
 
@@ -302,7 +311,10 @@ fn end(transaction: &Transaction<'_>, watch: &Begin, stopped: &End) -> rusqlite:
 fn gap(transaction: &Transaction<'_>, lost: &Lost) -> rusqlite::Result<()> {
     transaction
         .prepare_cached(
-            "INSERT INTO gaps (from_ns, to_ns, certain, lost, json) VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT INTO gaps (from_ns, to_ns, certain, lost, json) SELECT ?1, ?2, ?3, ?4, ?5
+                 WHERE NOT EXISTS (
+                     SELECT 1 FROM gaps WHERE to_ns = ?2 AND from_ns = ?1 AND json = ?5
+                 )",
         )?
         .execute(params![
             lost.from_ns,

@@ -23,7 +23,7 @@ const FILE_MODE: u32 = 0o600;
 
 /// A path with something behind its name.
 #[must_use]
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
     PathBuf::from(name)
@@ -48,15 +48,9 @@ impl Lock {
                 "it is a folder",
             ));
         }
-        if let Some(folder) = path.parent().filter(|folder| !folder.exists()) {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(FOLDER_MODE)
-                .create(folder)
-                .map_err(|error| failed(&error))?;
-        }
+        make_folder(path).map_err(|error| failed(&error))?;
         // The lock first: who comes second touches nothing.
-        let mut lock = open(&beside(path, ".lock")).map_err(|error| failed(&error))?;
+        let mut lock = open_private(&beside(path, ".lock")).map_err(|error| failed(&error))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -76,7 +70,7 @@ impl Lock {
             .and_then(|()| lock.rewind())
             .and_then(|()| writeln!(lock, "{}", std::process::id()));
         // Closed before SQLite opens it: a later close would give up SQLite's own locks.
-        let file = open(path).map_err(|error| failed(&error))?;
+        let file = open_private(path).map_err(|error| failed(&error))?;
         let file = file.metadata().map_err(|error| failed(&error))?;
         if !file.is_file() {
             return Err(StoreError::new(
@@ -99,7 +93,19 @@ impl Lock {
     }
 }
 
-fn open(path: &Path) -> io::Result<File> {
+/// Makes the folder of a file where it lacks.
+pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
+    match path.parent().filter(|folder| !folder.exists()) {
+        Some(folder) => DirBuilder::new()
+            .recursive(true)
+            .mode(FOLDER_MODE)
+            .create(folder),
+        None => Ok(()),
+    }
+}
+
+/// Opens a file that nobody but its owner may read, and makes it where there is none.
+pub(crate) fn open_private(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .read(true)
         .write(true)

@@ -62,7 +62,10 @@ pub(super) struct Row {
 #[derive(Clone, Debug)]
 pub(super) struct Begin {
     pub(super) boot_id: String,
+    /// Since when, without a pause.
     pub(super) time_ns: i64,
+    /// When this tracer began to.
+    pub(super) seen_ns: i64,
     pub(super) json: String,
 }
 
@@ -175,7 +178,8 @@ fn row(death: &Death, json: String) -> Row {
 fn begin(started: &Started, json: String) -> Begin {
     Begin {
         boot_id: started.boot_id.clone(),
-        time_ns: time_ns(&started.time),
+        time_ns: time_ns(started.tracing_since.as_ref().unwrap_or(&started.time)),
+        seen_ns: time_ns(&started.time),
         json,
     }
 }

@@ -76,6 +76,9 @@ struct Shared {
 #[derive(Debug)]
 struct Inside {
     waiting: Waiting,
+    /// Records that came, and how many of them are stored or had to go.
+    came: u64,
+    done: u64,
     is_ending: bool,
     has_ended: bool,
 }
@@ -103,6 +106,8 @@ impl StoreSink {
                     count: options.most_waiting,
                     bytes: options.most_waiting_bytes,
                 }),
+                came: 0,
+                done: 0,
                 is_ending: false,
                 has_ended: false,
             }),
@@ -132,6 +137,33 @@ impl StoreSink {
     #[must_use]
     pub fn stats(&self) -> Arc<StoreStats> {
         Arc::clone(&self.shared.stats)
+    }
+
+    /// Tells, whenever it is called, whether all that came is stored.
+    #[must_use]
+    pub fn settled(&self) -> Arc<dyn Fn() -> bool + Send + Sync> {
+        let shared = Arc::clone(&self.shared);
+        Arc::new(move || {
+            let inside = shared.lock();
+            inside.came == inside.done
+        })
+    }
+
+    fn take(&self, record: &Record) {
+        let item = match Item::of(record) {
+            Ok(item) => item,
+            Err(error) => {
+                // No reason to stop tracing: it is told by the other sinks.
+                log::error!("a record cannot be stored and is left out: {error}");
+                self.shared.stats.add_error();
+                return;
+            }
+        };
+        let mut inside = self.shared.lock();
+        inside.came += 1;
+        let dropped = inside.waiting.push(item);
+        self.shared.count(&inside, dropped);
+        self.shared.news.notify_all();
     }
 
     /// Waits until all that can be written is, a little.
@@ -168,19 +200,12 @@ impl StoreSink {
 
 impl Sink for StoreSink {
     fn write(&mut self, record: &Record) -> io::Result<()> {
-        let item = match Item::of(record) {
-            Ok(item) => item,
-            Err(error) => {
-                // No reason to stop tracing: it is told by the other sinks.
-                log::error!("a record cannot be stored and is left out: {error}");
-                self.shared.stats.add_error();
-                return Ok(());
-            }
-        };
-        let mut inside = self.shared.lock();
-        let dropped = inside.waiting.push(item);
-        self.shared.count(&inside, dropped);
-        self.shared.news.notify_all();
+        self.take(record);
+        Ok(())
+    }
+
+    fn write_again(&mut self, record: &Record) -> io::Result<()> {
+        self.take(record);
         Ok(())
     }
 
@@ -289,9 +314,12 @@ impl Work {
     /// Stores all that waits.
     fn empty(&mut self) -> Result<(), StoreError> {
         loop {
-            let taken = {
+            let (taken, came) = {
                 let mut inside = self.shared.lock();
-                inside.waiting.take(self.limits.batch())
+                let taken = inside.waiting.take(self.limits.batch());
+                // With these, all that has come so far is done.
+                let is_all = inside.waiting.is_empty();
+                (taken, is_all.then_some(inside.came))
             };
             if taken.is_empty() {
                 return Ok(());
@@ -306,6 +334,9 @@ impl Work {
             let mut inside = self.shared.lock();
             match stored {
                 Ok(stored) => {
+                    if let Some(came) = came {
+                        inside.done = inside.done.max(came);
+                    }
                     self.shared.count(&inside, 0);
                     self.shared.stats.add_stored(stored.new);
                     self.watch = watch;

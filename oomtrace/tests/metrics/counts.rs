@@ -90,6 +90,7 @@ fn gaps_are_counted_by_what_is_certain() {
             to_boottime_ns: 2,
             certain,
             why: String::new(),
+            inferred: Vec::new(),
         })
     };
     for record in [

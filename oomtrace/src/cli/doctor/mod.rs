@@ -68,6 +68,7 @@ pub(super) fn run(args: &DoctorArgs) -> Result<ExitCode> {
         hook: None,
         diagnostics: false,
         scope: attach::ScopeKind::Node,
+        pins: None,
     });
     let diagnosis = diagnose(&support, attached.as_ref());
     drop(attached);

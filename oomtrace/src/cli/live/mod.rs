@@ -3,45 +3,41 @@
 //! terminal nor a look-up keeps records waiting in the kernel.
 
 mod node;
+mod restart;
+mod start;
+mod work;
 
 use std::{
     collections::VecDeque,
-    fs::{self, File},
-    io::BufWriter,
     path::Path,
     process::ExitCode,
     sync::{
-        Arc, Mutex, PoisonError,
-        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+        Arc,
+        mpsc::{SyncSender, TrySendError},
     },
     thread::JoinHandle,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, anyhow};
+use bytes::Bytes;
 use oomtrace_common::maps::QUIET_NS;
-use tokio::io::{Interest, unix::AsyncFd};
+use tokio::io::unix::AsyncFd;
 
-use self::node::{Node, watch_memory};
+pub(super) use self::restart::Keeping;
+use self::work::NewRules;
 use super::{
     args::{DeathArgs, LookupArgs, ProbeArgs, TraceArgs},
     runtimes::Runtimes,
-    scope::{self, OwnPod, ScopeArg},
-    shield::Shield,
+    scope::{OwnPod, ScopeArg},
 };
 use crate::{
-    event::{
-        entry::{Attached, Entry},
-        recording::Writer,
-    },
+    event::entry::Entry,
     identity::{host, memory::Sampler},
-    pipeline::{Pipeline, PipelineError, Source},
-    probe::{
-        attach::{Options, Probe},
-        kmsg::KernelLog,
-    },
+    journal::Journal,
+    pipeline::PipelineError,
+    probe::attach::Probe,
     provenance::{Config, rules::Rules},
-    sinks::Sink,
     vitals::Vitals,
 };
 
@@ -72,20 +68,6 @@ pub(super) fn block_on(tracing: impl Future<Output = Result<ExitCode>>) -> Resul
         .build()
         .context("tokio cannot start")?
         .block_on(tracing)
-}
-
-/// Rules that were read again, on their way to the second thread.
-#[derive(Debug, Default)]
-struct NewRules(Mutex<Option<Rules>>);
-
-impl NewRules {
-    fn put(&self, rules: Rules) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(rules);
-    }
-
-    fn take(&self) -> Option<Rules> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
 }
 
 /// Patience with the second thread, as long as it gets on.
@@ -126,6 +108,7 @@ pub(super) struct Tracing<'a> {
     pub(super) lookups: LookupArgs,
     /// Told how it gets on.
     pub(super) vitals: Arc<Vitals>,
+    pub(super) keeping: Keeping,
 }
 
 impl<'a> Tracing<'a> {
@@ -139,6 +122,7 @@ impl<'a> Tracing<'a> {
             scope: ScopeArg::Node,
             lookups: args.lookups,
             vitals: Arc::default(),
+            keeping: Keeping::default(),
         })
     }
 }
@@ -161,6 +145,9 @@ pub(super) struct Live {
     rules: Arc<NewRules>,
     worker: Option<JoinHandle<Result<(), PipelineError>>>,
     own_pod: Option<OwnPod>,
+    journal: Option<Arc<Journal>>,
+    /// What the tracer before wrote down last: it may be in the ring still.
+    last: Option<Bytes>,
     /// Watches the memory of cgroups until it is dropped.
     _sampler: Option<Sampler>,
 }
@@ -174,107 +161,6 @@ pub(super) enum Turn {
 }
 
 impl Live {
-    /// Attaches everything; must be called within a tokio runtime. `started`: when the
-    /// process was.
-    pub(super) fn start(
-        what: Tracing<'_>,
-        shield: &Shield,
-        diagnostics: bool,
-        sinks: Vec<Box<dyn Sink>>,
-        started: Instant,
-    ) -> Result<Self> {
-        // What can be wrong with what was typed comes first; but a file is there only once
-        // there is something for it.
-        what.record.map(is_free).transpose()?;
-        let log = KernelLog::open().ok();
-        let mut probe = Probe::attach(&Options {
-            ring_bytes: what.probe.ring_bytes,
-            hook: what.probe.hook(),
-            diagnostics,
-            scope: what.scope.kind(),
-        })?;
-        let scoping = scope::set_up(&what.scope, &mut probe)?;
-        let recorder = what.record.map(recording).transpose()?;
-        let (sampler, no_memory) = watch_memory(what.lookups);
-        let tick = host::now();
-        let attached = Attached {
-            boottime_ns: tick.boottime_ns,
-            realtime_ns: tick.realtime_ns,
-            oom_hook: probe.oom_hook().name().to_owned(),
-            absent: probe
-                .absent()
-                .iter()
-                .cloned()
-                .chain(shield.absent())
-                .chain(scoping.absent)
-                .chain(no_memory)
-                .collect(),
-            symbols: probe.has_symbols(),
-            ring_bytes: u64::from(what.probe.ring_bytes),
-            attach_us: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
-        };
-        for absent in &attached.absent {
-            log::info!("not to be had here: {}: {}", absent.what, absent.why);
-        }
-
-        let (entries, waiting) = sync_channel(WAITING);
-        let runtimes = Runtimes::start(what.lookups.resolver(), entries.clone());
-
-        let mut pipeline = Pipeline::new(
-            Source::Live,
-            Node {
-                log,
-                namer: probe.take_namer(),
-                scope: scoping.map,
-                awaited: scoping.awaited,
-                asker: runtimes.asker(),
-                curves: sampler.as_ref().map(Sampler::curves),
-            },
-            what.config,
-            what.rules,
-            sinks,
-        );
-        pipeline.set_scope(scoping.scope);
-        if let Some(recorder) = recorder {
-            pipeline.record_to(recorder);
-        }
-        let seen = Arc::clone(&what.vitals);
-        let rules = Arc::new(NewRules::default());
-        let new_rules = Arc::clone(&rules);
-        let worker = std::thread::Builder::new()
-            .name("oomtrace-work".to_owned())
-            .spawn(move || work(pipeline, &waiting, &seen, &new_rules))
-            .context("the second thread cannot be started")?;
-        // SAFETY: the descriptor is the ring buffer's, owned by the probe, and stays the
-        // same for as long as it lives.
-        let probe = unsafe { AsyncFd::register_with_interest(probe, Interest::READABLE) }
-            .map_err(|error| error.into_parts().1)
-            .context("the ring buffer cannot be waited for")?;
-        let mut live = Self {
-            probe,
-            entries: Some(entries),
-            sent: 0,
-            runtimes,
-            held: None,
-            late: VecDeque::new(),
-            more: false,
-            awake_until: None,
-            vitals: what.vitals,
-            rules,
-            worker: Some(worker),
-            own_pod: scoping.own_pod,
-            _sampler: sampler,
-        };
-        live.send(Entry::Session(host::session()));
-        for found in scoping.found {
-            live.send(Entry::Cgroup(found));
-        }
-        live.send(Entry::Attached(attached));
-        live.runtimes.may_answer();
-        live.vitals.attached();
-        Ok(live)
-    }
-
     /// From the next entry on, senders are judged by these rules.
     pub(super) fn set_rules(&self, rules: Rules) {
         self.rules.put(rules);
@@ -340,9 +226,20 @@ impl Live {
             if self.held.is_some() {
                 return Turn::GoOn;
             }
-            let Some(record) = self.probe.get_mut().next_record() else {
+            let (journal, last) = (&self.journal, &mut self.last);
+            let mut is_known = false;
+            let record = self.probe.get_mut().next_record(&mut |record| {
+                is_known = last.take().is_some_and(|last| last == record);
+                if let Some(journal) = journal.as_ref().filter(|_| !is_known) {
+                    journal.record(record);
+                }
+            });
+            let Some(record) = record else {
                 return Turn::GoOn;
             };
+            if is_known {
+                continue;
+            }
             // Once for all that are taken now.
             if taken == 0 {
                 self.awake_until = Some(Instant::now() + AWAKE);
@@ -440,7 +337,14 @@ impl Live {
         }
         self.runtimes.end();
         if running && self.losses() == Turn::GoOn {
-            self.late.push_back(Entry::Stopped(host::now()));
+            let now = host::now();
+            // The next one goes on with what is open, where there is something to go on with.
+            let goes_on = self.probe.get_ref().is_pinned() && self.journal.is_some();
+            self.late.push_back(if goes_on {
+                Entry::Paused(now)
+            } else {
+                Entry::Stopped(now)
+            });
         }
         // The end is the last: what comes now is not told any more.
         while running && patience.lasts() {
@@ -470,47 +374,4 @@ impl Live {
             Err(_) => Err(anyhow!("the second thread panicked; please report this")),
         }
     }
-}
-
-/// A recording is not written over what a file holds already.
-fn is_free(path: &Path) -> Result<()> {
-    if fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() > 0) {
-        return Err(anyhow!(
-            "{} is there already and is not written over\ndo: remove it, or choose another name",
-            path.display()
-        ));
-    }
-    Ok(())
-}
-
-fn recording(path: &Path) -> Result<Writer<BufWriter<File>>> {
-    File::create(path)
-        .and_then(|file| Writer::new(BufWriter::new(file)))
-        .with_context(|| format!("{} cannot be written", path.display()))
-}
-
-fn work(
-    mut pipeline: Pipeline<Node>,
-    entries: &Receiver<Entry>,
-    vitals: &Vitals,
-    rules: &NewRules,
-) -> Result<(), PipelineError> {
-    let mut pushed = Ok(());
-    for entry in entries {
-        if let Some(rules) = rules.take() {
-            pipeline.set_rules(rules);
-        }
-        pushed = pipeline.push(&entry);
-        if matches!(entry, Entry::Tick(_)) {
-            vitals.set_hanging(pipeline.hanging());
-        }
-        vitals.took(&entry, pipeline.dying());
-        // What comes after the end, such as a late answer of a runtime's, is not told.
-        if pushed.is_err() || matches!(entry, Entry::Stopped(_)) {
-            break;
-        }
-    }
-    // Whatever the sinks say, the recording gets its end.
-    let finished = pipeline.finish();
-    pushed.and(finished)
 }

@@ -89,6 +89,16 @@ impl Hierarchy {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn of_test() -> Self {
+        Self {
+            top: PathBuf::from("/sys/fs/cgroup"),
+            root: String::new(),
+            unified: true,
+            page_bytes: 4096,
+        }
+    }
+
     pub(super) fn files(&self) -> Files {
         if self.unified {
             Files {

@@ -21,10 +21,12 @@
 //! | `purse` | how much CPU time `memory.stat` may cost |
 //! | `sampler` | the thread |
 //! | `largest` | the largest processes of a cgroup |
+//! | [`kills`] | how often the OOM killer has come: no part of the thread |
 
 mod admit;
 mod gauge;
 mod hierarchy;
+pub mod kills;
 mod largest;
 mod purse;
 mod ring;

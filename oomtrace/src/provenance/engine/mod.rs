@@ -1,5 +1,6 @@
 //! The state machine itself: takes events, keeps cases, and closes them.
 
+mod restart;
 mod write;
 
 use std::{
@@ -143,6 +144,8 @@ impl Engine {
             Event::ContainerState(state) => self.container_state(state, out),
             Event::ContainerUnknown(unknown) => self.container_unknown(&unknown, out),
             Event::MemoryCurve(curve) => self.memory_curve(*curve),
+            Event::Unwatched(unwatched) => self.unwatched(unwatched, out),
+            Event::Paused(tick) => self.paused(tick, out),
             Event::Stopped(tick) => self.stopped(tick, out),
         }
     }
@@ -167,7 +170,7 @@ impl Engine {
     }
 
     fn attached(&mut self, attached: Attached, out: &mut Vec<Output>) {
-        self.attached_ns = Some(attached.boottime_ns);
+        self.attached_ns = Some(attached.resumed_since_ns.unwrap_or(attached.boottime_ns));
         self.now_ns = attached.boottime_ns;
         self.clock.set(Tick {
             boottime_ns: attached.boottime_ns,
@@ -190,6 +193,9 @@ impl Engine {
             absent: attached.absent,
             ring_bytes: attached.ring_bytes,
             attach_ms: attached.attach_us as f64 / 1_000.0,
+            tracing_since: attached
+                .resumed_since_ns
+                .map(|since| self.clock.format(since)),
         })));
     }
 
@@ -313,6 +319,7 @@ impl Engine {
             to_boottime_ns: lost.to_ns,
             certain: lost.certain,
             why: lost.why.clone(),
+            inferred: Vec::new(),
         })));
         self.gaps.push_back(lost);
         while self.gaps.len() > MOST_GAPS {
@@ -423,6 +430,8 @@ impl Engine {
             deaths: self.deaths,
             lost: self.lost,
             maybe_lost: self.maybe_lost,
+            pinned: false,
+            open: 0,
         })));
     }
 }

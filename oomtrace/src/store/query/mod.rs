@@ -162,6 +162,15 @@ impl Reader {
         Ok(found)
     }
 
+    /// Which revision of a death is there, and whether that is the last.
+    pub fn revision(&self, id: &str) -> Result<Option<(u32, bool)>, StoreError> {
+        self.one(
+            "SELECT revision, final FROM deaths WHERE id = ?1",
+            &[&id],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+    }
+
     /// All deaths that fit, the newest first, one after the other until `take` says false. Takes
     /// little memory, and as long as `take` takes.
     pub fn each<E: From<StoreError>>(

@@ -255,6 +255,7 @@ pub(crate) fn opening() -> Vec<Event> {
             symbols: true,
             ring_bytes: 1 << 20,
             attach_us: 90_000,
+            resumed_since_ns: None,
         }),
     ]
 }

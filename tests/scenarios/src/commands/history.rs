@@ -35,16 +35,20 @@ pub(crate) const CASES: &[Case] = &[
 const DURABLE: Duration = Duration::from_secs(1);
 
 /// A folder for a store. It goes with the case.
-struct Place(PathBuf);
+pub(super) struct Place(PathBuf);
 
 impl Place {
-    fn new(name: &str) -> Result<Self> {
+    pub(super) fn new(name: &str) -> Result<Self> {
         let path = std::env::temp_dir().join(format!("oomtrace-{name}-{}", std::process::id()));
         fs::create_dir_all(&path)?;
         Ok(Self(path))
     }
 
-    fn store(&self) -> String {
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(super) fn store(&self) -> String {
         self.0.join("deaths.db").to_string_lossy().into_owned()
     }
 }
@@ -56,15 +60,23 @@ impl Drop for Place {
 }
 
 fn start(options: &Options, store: &str) -> Result<Tracer> {
+    start_with(options, store, &[])
+}
+
+/// Starts a tracer that keeps deaths in this store.
+pub(super) fn start_with(options: &Options, store: &str, args: &[&str]) -> Result<Tracer> {
     let mut command = Command::new(&options.tracer);
-    command.args(["run", "--output", "json", "--store", store]);
+    command
+        .args(["run", "--output", "json", "--store", store])
+        .args(args);
     match Tracer::start_as(&mut command)? {
         Start::Running(tracer, _) => Ok(tracer),
         Start::Lacking(reason) => bail!("the tracer cannot run here: {reason}"),
     }
 }
 
-fn ask(options: &Options, args: &[&str]) -> Result<Ended> {
+/// Runs a subcommand to its end.
+pub(super) fn ask(options: &Options, args: &[&str]) -> Result<Ended> {
     let mut command = Command::new(&options.tracer);
     Program::run(command.args(args), options.program_limit())
 }

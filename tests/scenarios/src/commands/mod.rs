@@ -10,6 +10,7 @@ mod listen;
 mod loss;
 mod recording;
 mod refusals;
+mod restart;
 mod rules;
 mod runtimes;
 mod scope;
@@ -57,6 +58,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         scope::CASES,
         symbols::CASES,
         history::CASES,
+        restart::CASES,
         hostile::CASES,
         doctor::CASES,
         refusals::CASES,

@@ -1,0 +1,299 @@
+//! From the tracer before to this one: what it has left in the journal, whether its programs have
+//! watched meanwhile, and what is known of the time in which nobody did.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, BufWriter},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::{Context as _, Result};
+use bytemuck::pod_read_unaligned;
+use oomtrace_common::wire::RecordHeader;
+
+use super::node::Node;
+use crate::{
+    event::{
+        entry::{Entry, Tick, Unwatched},
+        frame,
+        recording::Writer,
+        text::printable,
+    },
+    identity::{
+        host,
+        memory::{Hierarchy, kills},
+    },
+    journal::{Journal, JournalError, OomCounts, Recovered},
+    pipeline::{Keeper, Pipeline, PipelineError, Stored},
+    probe::{
+        attach::{Older, Probe},
+        kmsg::KernelLog,
+    },
+    store,
+};
+
+/// Kinds and payloads.
+type Frames = Vec<(u8, Vec<u8>)>;
+
+/// What is to outlive this process.
+#[derive(Clone, Default)]
+pub(in crate::cli) struct Keeping {
+    /// Where programs and maps are pinned.
+    pub(in crate::cli) pins: Option<PathBuf>,
+    /// The store, beside which the journal is, and what tells whether all is stored.
+    pub(in crate::cli) store: Option<(PathBuf, Arc<dyn Fn() -> bool + Send + Sync>)>,
+}
+
+/// What the tracer before has left, and the journal to go on with.
+pub(super) struct Left {
+    store: PathBuf,
+    is_stored: Stored,
+    pub(super) journal: Arc<Journal>,
+    recovered: Recovered,
+}
+
+impl Left {
+    /// Opens the journal. Without one, what is half known when this process is killed is lost:
+    /// that is said, and tracing goes on.
+    pub(super) fn open(keeping: &Keeping) -> Option<Self> {
+        let (store, is_stored) = keeping.store.clone()?;
+        let path = Journal::of_store(&store);
+        match Journal::open(&path) {
+            Ok((journal, recovered)) => Some(Self {
+                store,
+                is_stored: Stored(is_stored),
+                journal,
+                recovered,
+            }),
+            Err(error) => {
+                let path = printable(&path.display().to_string());
+                // The store says the same of itself, and what to do.
+                if matches!(error, JournalError::Taken) {
+                    log::info!("no journal: {path}: {error}");
+                } else {
+                    log::error!(
+                        "no journal of events can be kept in {path}: {error}\n\
+                         meanwhile: tracing goes on; deaths that are not stored yet are lost if oomtrace is killed"
+                    );
+                }
+                None
+            }
+        }
+    }
+
+    /// When the tracer before was there for the last time, if it was since the node was started:
+    /// `CLOCK_BOOTTIME`.
+    pub(super) fn seen_ns(&self) -> Option<u64> {
+        let session = self.recovered.session()?;
+        if session.boot_id != host::session().boot_id {
+            return None;
+        }
+        let seen = self.recovered.seen.map(|seen| seen.boottime_ns);
+        let last = self.recovered.last.as_deref().and_then(written_ns);
+        seen.max(last)
+    }
+
+    /// The record that was written down last: it may be in the ring still.
+    pub(super) fn last(&self) -> Option<bytes::Bytes> {
+        self.recovered.last.clone()
+    }
+
+    /// Saves what another version has left, in a form that it can read.
+    pub(super) fn save_foreign(&mut self, older: Vec<Older>) -> Vec<Unwatched> {
+        let mut saved = Vec::new();
+        let seen_ns = self.seen_ns();
+        let journal = self.recovered.foreign.take();
+        let journal = journal.map(|foreign| (foreign.version, foreign.frames));
+        let mut parts: BTreeMap<u32, (Frames, Vec<Older>)> = BTreeMap::new();
+        if let Some((version, frames)) = journal {
+            parts.entry(version).or_default().0 = frames;
+        }
+        for older in older {
+            let version = u32::from(older.wire());
+            parts.entry(version).or_default().1.push(older);
+        }
+        for (version, (frames, older)) in parts {
+            match save(&self.store, version, &frames, older, seen_ns) {
+                Ok(unwatched) => saved.push(unwatched),
+                Err(error) => log::error!(
+                    "what an oomtrace of another version has left cannot be saved: {error:#}"
+                ),
+            }
+        }
+        saved
+    }
+
+    /// What the second thread does first.
+    pub(super) fn resumption(self, probe: &Probe, attached: Tick) -> Resumption {
+        let seen_ns = self.seen_ns();
+        let unwatched = match seen_ns {
+            Some(seen_ns) if !probe.is_pinned() || probe.resumed_since_ns().is_none() => {
+                Some((seen_ns, attached.boottime_ns))
+            }
+            _ => None,
+        };
+        Resumption {
+            is_of_this_boot: seen_ns.is_some(),
+            unwatched,
+            left: self,
+        }
+    }
+}
+
+/// See [`Left::resumption`].
+pub(super) struct Resumption {
+    left: Left,
+    is_of_this_boot: bool,
+    /// Nobody traced from the one moment to the other.
+    unwatched: Option<(u64, u64)>,
+}
+
+impl Resumption {
+    /// Puts what was left through the pipeline. Returns what is known of the time in which nobody
+    /// traced, to be told once this tracer has begun.
+    pub(super) fn run(
+        self,
+        pipeline: &mut Pipeline<Node>,
+    ) -> Result<Option<Unwatched>, PipelineError> {
+        let Self {
+            left,
+            is_of_this_boot,
+            unwatched,
+        } = self;
+        pipeline.keeper = Keeper::new(left.journal, left.is_stored);
+        let recovered = left.recovered;
+        if recovered.unreadable > 0 {
+            log::error!(
+                "{} entries of the journal cannot be read by this version, and are left out",
+                recovered.unreadable
+            );
+        }
+        if recovered.taken.is_empty() && recovered.rest.is_empty() {
+            return Ok(None);
+        }
+        let reader = store::Reader::open(&left.store).ok();
+        let mut stored = |id: &str| reader.as_ref()?.revision(id).ok().flatten();
+        let rest = recovered.rest.into_iter().map(Entry::Kernel);
+        if !is_of_this_boot {
+            let end = recovered.seen.unwrap_or_default();
+            let entries = recovered.taken.into_iter().chain(rest);
+            pipeline.resume_ended(entries, end, &mut stored)?;
+            return Ok(None);
+        }
+        let seen = pipeline.resume(&recovered.taken, rest, &mut stored)?;
+        let Some((from_ns, to_ns)) = unwatched else {
+            return Ok(None);
+        };
+        Ok(Some(Unwatched {
+            from_ns,
+            to_ns,
+            why: "no oomtrace ran, and none had left its programs attached (--pin does)".to_owned(),
+            kills: reconcile(from_ns, to_ns, recovered.counts.as_ref(), &seen),
+        }))
+    }
+}
+
+/// What others say of the time in which nobody traced. `seen`: how many OOM kills of each cgroup
+/// were, since they were counted.
+fn reconcile(
+    from_ns: u64,
+    to_ns: u64,
+    before: Option<&OomCounts>,
+    seen: &BTreeMap<String, u64>,
+) -> Vec<crate::event::entry::InferredKill> {
+    let mut found = KernelLog::kills_between(from_ns, to_ns).unwrap_or_default();
+    let Some(before) = before else {
+        return found;
+    };
+    if let Ok(hierarchy) = Hierarchy::find(host::page_bytes()) {
+        let now = kills::oom_kills(&hierarchy);
+        let counted = kills::unseen(&hierarchy, &before.kills, &now, seen, &found);
+        found.extend(counted);
+    }
+    found
+}
+
+/// How often the OOM killer has come so far.
+pub(super) fn oom_counts() -> Option<OomCounts> {
+    let hierarchy = Hierarchy::find(host::page_bytes()).ok()?;
+    Some(OomCounts {
+        boottime_ns: host::now().boottime_ns,
+        kills: kills::oom_kills(&hierarchy),
+    })
+}
+
+/// When a record was written.
+fn written_ns(record: &[u8]) -> Option<u64> {
+    let header = record.get(..size_of::<RecordHeader>())?;
+    Some(pod_read_unaligned::<RecordHeader>(header).boottime_ns)
+}
+
+/// Writes a recording that the version which knows these records can read, beside the store.
+fn save(
+    store: &Path,
+    version: u32,
+    frames: &[(u8, Vec<u8>)],
+    mut older: Vec<Older>,
+    seen_ns: Option<u64>,
+) -> Result<Unwatched> {
+    let path = free_name(store, version);
+    let name = printable(&path.display().to_string());
+    store::make_folder(&path)?;
+    let file = store::open_private(&path).with_context(|| name.clone())?;
+    let mut writer = Writer::of_version(BufWriter::new(file), version)?;
+    let mut count = 0u64;
+    let mut write = |kind: u8, payload: &[u8]| -> io::Result<()> {
+        count += 1;
+        writer.write_raw(kind, payload)
+    };
+    for (kind, payload) in frames {
+        write(*kind, payload)?;
+    }
+    // It must begin like any.
+    if frames.is_empty() {
+        for entry in [Entry::Session(host::session()), Entry::Tick(host::now())] {
+            let (kind, payload) = frame::encode(&entry)?;
+            write(kind, &payload)?;
+        }
+    }
+    let mut from_ns = None;
+    for older in &mut older {
+        from_ns = from_ns.or(Some(older.since_ns()));
+        while !older.is_over() {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        while let Some(written) = older.next_record(|record| write(frame::KERNEL, record)) {
+            written?;
+        }
+    }
+    let now = host::now();
+    let end = Entry::Stopped(now);
+    let (kind, payload) = frame::encode(&end)?;
+    write(kind, &payload)?;
+    let file = writer.finish()?.into_inner().map_err(io::Error::from)?;
+    file.sync_all()?;
+    for older in older {
+        older.remove()?;
+    }
+    let why = format!(
+        "an oomtrace of another version was at work: {count} entries that it has left are kept in {name}; the version that reads recordings of version {version} tells them (oomtrace replay)"
+    );
+    log::warn!("{why}");
+    Ok(Unwatched {
+        from_ns: from_ns.max(seen_ns).unwrap_or(now.boottime_ns),
+        to_ns: now.boottime_ns,
+        why,
+        kills: Vec::new(),
+    })
+}
+
+/// No recording is written over.
+fn free_name(store: &Path, version: u32) -> PathBuf {
+    let name = |suffix: &str| store::beside(store, &format!(".v{version}{suffix}.rec"));
+    let numbered = (1..).map(|number| name(&format!(".{number}")));
+    std::iter::once(name(""))
+        .chain(numbered)
+        .find(|path| !path.exists())
+        .unwrap_or_else(|| name(""))
+}

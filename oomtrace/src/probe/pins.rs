@@ -1,0 +1,313 @@
+//! Programs and maps that outlive the tracer: their names in the BPF file system.
+//!
+//! Each set of programs has a folder of its own, a generation, named by all that the next tracer
+//! must know before it touches it: the layout of its records, which programs they are, and since
+//! when they watch. It gets that name only when it is whole; before, it is called [`NEW`], and
+//! whoever finds that removes it. One tracer at a time has the folder locked.
+
+use std::{
+    ffi::CString,
+    fs::{self, DirBuilder, File, TryLockError},
+    io,
+    os::unix::{ffi::OsStrExt as _, fs::DirBuilderExt as _},
+    path::{Path, PathBuf},
+};
+
+use thiserror::Error;
+
+/// Where pins are unless it is said otherwise.
+pub const DEFAULT_FOLDER: &str = "/sys/fs/bpf/oomtrace";
+
+/// A generation that is not whole.
+const NEW: &str = "new";
+const MODE: u32 = 0o700;
+
+/// Why nothing can be pinned.
+#[derive(Debug, Error)]
+pub enum PinsError {
+    #[error(
+        "{folder} is not in a BPF file system\n\
+         do: mount one (mount -t bpf bpf /sys/fs/bpf); in a container, mount the node's /sys/fs/bpf into it"
+    )]
+    NoFileSystem { folder: String },
+    #[error(
+        "another oomtrace has the pins in {folder}\n\
+         do: stop that one first; or choose another folder"
+    )]
+    Taken { folder: String },
+    #[error("the pins in {folder} cannot be used: {error}")]
+    Io { folder: String, error: io::Error },
+}
+
+/// The folder of all generations, locked for as long as this lives.
+#[derive(Debug)]
+pub struct Pins {
+    folder: PathBuf,
+    _lock: File,
+}
+
+impl Pins {
+    /// Makes the folder where it lacks, and locks it.
+    pub fn open(folder: &Path) -> Result<Self, PinsError> {
+        let failed = |error| PinsError::Io {
+            folder: shown(folder),
+            error,
+        };
+        if !is_bpf(folder) {
+            return Err(PinsError::NoFileSystem {
+                folder: shown(folder),
+            });
+        }
+        match DirBuilder::new().mode(MODE).create(folder) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => made.map_err(failed)?,
+        }
+        let lock = File::open(folder).map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(PinsError::Taken {
+                    folder: shown(folder),
+                });
+            }
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        let pins = Self {
+            folder: folder.to_path_buf(),
+            _lock: lock,
+        };
+        let unfinished = pins.folder.join(NEW);
+        if unfinished.exists() {
+            remove(&unfinished).map_err(failed)?;
+        }
+        Ok(pins)
+    }
+
+    /// The generations that are there, the oldest first.
+    pub fn generations(&self) -> Result<Vec<Generation>, PinsError> {
+        let list = || -> io::Result<Vec<Generation>> {
+            let mut found = Vec::new();
+            for entry in fs::read_dir(&self.folder)? {
+                found.extend(Generation::at(&entry?.path()));
+            }
+            found.sort_by_key(|generation| (generation.since_ns, generation.folder.clone()));
+            Ok(found)
+        };
+        list().map_err(|error| self.failed(error))
+    }
+
+    /// Begins a generation: a folder that does not count yet.
+    pub(super) fn begin(&self) -> Result<PathBuf, PinsError> {
+        let folder = self.folder.join(NEW);
+        DirBuilder::new()
+            .mode(MODE)
+            .create(&folder)
+            .map_err(|error| self.failed(error))?;
+        Ok(folder)
+    }
+
+    /// The generation that was begun is whole.
+    pub(super) fn finish(
+        &self,
+        programs: Programs,
+        since_ns: u64,
+    ) -> Result<Generation, PinsError> {
+        let generation = Generation {
+            folder: self.folder.join(name(programs, since_ns)),
+            programs,
+            since_ns,
+        };
+        fs::rename(self.folder.join(NEW), &generation.folder)
+            .map_err(|error| self.failed(error))?;
+        Ok(generation)
+    }
+
+    /// Removes the folder itself, if nothing is in it.
+    pub fn remove_folder(self) -> Result<(), PinsError> {
+        fs::remove_dir(&self.folder).map_err(|error| self.failed(error))
+    }
+
+    fn failed(&self, error: io::Error) -> PinsError {
+        PinsError::Io {
+            folder: shown(&self.folder),
+            error,
+        }
+    }
+}
+
+/// Which programs they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Programs {
+    /// Layout of their records: `wire::VERSION`.
+    pub wire: u16,
+    /// A mark of the programs and of what was set in them.
+    pub mark: u64,
+}
+
+/// One set of programs with their maps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Generation {
+    folder: PathBuf,
+    pub(super) programs: Programs,
+    /// Since when it, or those that handed over to it, have watched without a pause:
+    /// `CLOCK_BOOTTIME`.
+    pub(super) since_ns: u64,
+}
+
+impl Generation {
+    fn at(folder: &Path) -> Option<Self> {
+        let (programs, since_ns) = parse(folder.file_name()?.to_str()?)?;
+        Some(Self {
+            folder: folder.to_path_buf(),
+            programs,
+            since_ns,
+        })
+    }
+
+    /// Layout of its records: `wire::VERSION`.
+    #[must_use]
+    pub fn wire(&self) -> u16 {
+        self.programs.wire
+    }
+
+    pub(super) fn map(&self, name: &str) -> PathBuf {
+        map(&self.folder, name)
+    }
+
+    pub(super) fn program(&self, name: &str) -> PathBuf {
+        program(&self.folder, name)
+    }
+
+    pub(super) fn link(&self, name: &str) -> PathBuf {
+        link(&self.folder, name)
+    }
+
+    /// Takes a hook away. What is not there need not be.
+    pub(super) fn detach(&self, name: &str) -> io::Result<()> {
+        match fs::remove_file(self.link(name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            done => done,
+        }
+    }
+
+    /// Takes all hooks away.
+    pub(super) fn detach_all(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.folder)? {
+            let path = entry?.path();
+            let is_link = path
+                .file_name()
+                .is_some_and(|name| name.as_bytes().starts_with(LINK.as_bytes()));
+            if is_link {
+                fs::remove_file(path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes all of it: with the last pin, what nobody has open is gone.
+    pub fn remove(&self) -> io::Result<()> {
+        remove(&self.folder)
+    }
+}
+
+const MAP: &str = "map_";
+const PROGRAM: &str = "program_";
+const LINK: &str = "link_";
+
+pub(super) fn map(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{MAP}{name}"))
+}
+
+pub(super) fn program(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{PROGRAM}{name}"))
+}
+
+pub(super) fn link(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{LINK}{name}"))
+}
+
+/// A name of the BPF file system may hold no dot.
+fn name(programs: Programs, since_ns: u64) -> String {
+    format!("v{}-{:016x}-{since_ns:x}", programs.wire, programs.mark)
+}
+
+fn parse(name: &str) -> Option<(Programs, u64)> {
+    let mut parts = name.strip_prefix('v')?.split('-');
+    let programs = Programs {
+        wire: parts.next()?.parse().ok()?,
+        mark: u64::from_str_radix(parts.next()?, 16).ok()?,
+    };
+    let since_ns = u64::from_str_radix(parts.next()?, 16).ok()?;
+    parts.next().is_none().then_some((programs, since_ns))
+}
+
+/// Removes a folder of pins: the hooks first, so that none of them meets a map that is gone.
+fn remove(folder: &Path) -> io::Result<()> {
+    let mut names: Vec<PathBuf> = fs::read_dir(folder)?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<io::Result<_>>()?;
+    let is_link = |path: &PathBuf| {
+        path.file_name()
+            .is_some_and(|name| name.as_bytes().starts_with(LINK.as_bytes()))
+    };
+    names.sort_by_key(|path| !is_link(path));
+    for path in names {
+        fs::remove_file(path)?;
+    }
+    fs::remove_dir(folder)
+}
+
+fn shown(folder: &Path) -> String {
+    crate::event::text::printable(&folder.display().to_string())
+}
+
+/// Whether a folder is in a BPF file system, or would be.
+fn is_bpf(folder: &Path) -> bool {
+    /// `BPF_FS_MAGIC` of include/uapi/linux/magic.h.
+    const BPF_FS_MAGIC: u32 = 0xcafe_4a11;
+    let there = if folder.exists() {
+        Some(folder)
+    } else {
+        folder.parent()
+    };
+    let Some(path) = there.and_then(|path| CString::new(path.as_os_str().as_bytes()).ok()) else {
+        return false;
+    };
+    let mut system = std::mem::MaybeUninit::<libc::statfs>::zeroed();
+    // SAFETY: the path ends with its NUL, and all zeros is a valid `statfs`.
+    let system = unsafe {
+        if libc::statfs(path.as_ptr(), system.as_mut_ptr()) != 0 {
+            return false;
+        }
+        system.assume_init()
+    };
+    system.f_type as u32 == BPF_FS_MAGIC
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_tells_what_it_is() {
+        let programs = Programs {
+            wire: 7,
+            mark: 0xabc,
+        };
+        let name = name(programs, 0x1234);
+        assert_eq!(name, "v7-0000000000000abc-1234");
+        assert!(!name.contains('.'));
+        assert_eq!(parse(&name), Some((programs, 0x1234)));
+        for other in ["new", "v7", "v7-1", "v7-1-2-3", "7-1-2", "vx-1-2", "v7-g-2"] {
+            assert_eq!(parse(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn elsewhere_nothing_is_pinned() {
+        let folder = std::env::temp_dir().join("oomtrace-no-bpf");
+        let error = Pins::open(&folder).unwrap_err();
+        assert!(error.to_string().contains("mount -t bpf"), "{error}");
+        assert!(!folder.exists());
+    }
+}
