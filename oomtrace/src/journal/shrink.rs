@@ -20,13 +20,11 @@ impl Journal {
         if inside.is_broken || inside.bytes < inside.shrink_at {
             return None;
         }
-        let mut left = None;
-        let done = self
-            .rewrite(&mut inside, taken, &mut needed)
-            .map(|count| left = Some(count));
+        let left = self.rewrite(&mut inside, taken, &mut needed);
         inside.shrink_at = LARGE_BYTES.max(2 * inside.bytes);
-        self.done(&mut inside, done);
-        left
+        // It stays as it is, and there is room to grow.
+        left.inspect_err(|error| log::warn!("{} cannot be made smaller: {error}", self.shown()))
+            .ok()
     }
 
     fn rewrite(

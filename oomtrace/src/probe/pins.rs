@@ -262,7 +262,8 @@ fn shown(folder: &Path) -> String {
 }
 
 /// Whether a folder is in a BPF file system, or would be.
-fn is_bpf(folder: &Path) -> bool {
+#[must_use]
+pub fn is_bpf(folder: &Path) -> bool {
     /// `BPF_FS_MAGIC` of include/uapi/linux/magic.h.
     const BPF_FS_MAGIC: u32 = 0xcafe_4a11;
     let there = if folder.exists() {

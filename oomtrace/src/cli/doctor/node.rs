@@ -1,17 +1,26 @@
 //! What of the node can be seen from here: its processes, its cgroups, the files of its container
-//! runtimes; and whether deaths can be kept.
+//! runtimes; and whether deaths can be kept, and programs.
 
 use std::{ffi::CString, fs, os::unix::ffi::OsStrExt as _, path::Path};
 
 use super::{Finding, State, flags};
 use crate::{
     identity::{host, memory::Hierarchy},
-    probe::support::{Capability, Privileges},
+    probe::{
+        pins,
+        support::{Capability, Privileges},
+    },
     store::DEFAULT_PATH,
 };
 
 pub(super) fn findings(privileges: Privileges) -> Vec<Finding> {
-    vec![processes(), cgroups(), runtimes(privileges), store()]
+    vec![
+        processes(),
+        cgroups(),
+        runtimes(privileges),
+        store(),
+        pins(),
+    ]
 }
 
 fn there(what: &'static str, found: &str) -> Finding {
@@ -69,6 +78,25 @@ fn runtimes(privileges: Privileges) -> Finding {
         found: "/proc/1/root cannot be looked into: containers have ids and no names, unless a runtime's socket is mounted here".to_owned(),
         todo: Some("give what looking into process 1 of the node takes, or mount the runtime's socket"),
         flags: is_lacking.then(|| flags::capabilities(&[Capability::SysPtrace])),
+    }
+}
+
+fn pins() -> Finding {
+    const WHAT: &str = "a place for programs that stay (--pin)";
+    let folder = Path::new(pins::DEFAULT_FOLDER);
+    if pins::is_bpf(folder) {
+        return there(WHAT, pins::DEFAULT_FOLDER);
+    }
+    Finding {
+        what: WHAT,
+        state: State::Less,
+        found: "no BPF file system is mounted there: what dies while oomtrace is started anew is not seen"
+            .to_owned(),
+        todo: Some("mount one (mount -t bpf bpf /sys/fs/bpf)"),
+        flags: Some(flags::folder(
+            &folder.parent().unwrap_or(folder).to_string_lossy(),
+            true,
+        )),
     }
 }
 

@@ -22,6 +22,8 @@ const UNIT: &str = include_str!("../../../../deploy/systemd/oomtrace.service");
 /// What the unit lets it keep, by their bits: CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, CAP_SYSLOG,
 /// CAP_PERFMON and CAP_BPF of capabilities(7).
 const CAPABILITIES: u64 = 1 << 2 | 1 << 19 | 1 << 34 | 1 << 38 | 1 << 39;
+/// Where systemd has the BPF file system.
+const BPF_MOUNT: &str = "/sys/fs/bpf";
 /// Ten times the level that systemd finds; newer releases look for more.
 const MOST_EXPOSED: u32 = 35;
 /// Events of another tracer's are on their way, too.
@@ -32,11 +34,14 @@ struct Service<'a> {
     scene: &'a Scene<'a>,
     name: String,
     folder: String,
+    /// Where its programs are pinned.
+    pins: String,
 }
 
 impl Drop for Service<'_> {
     fn drop(&mut self) {
         let _ = self.systemctl(&["stop", &self.name]);
+        let _ = self.oomtrace(&["detach", &self.pins]);
         let file = format!("/run/systemd/system/{}", self.name);
         let _ = self.run("rm", &["-rf", &file, &self.folder]);
         let _ = self.systemctl(&["reset-failed", &self.name]);
@@ -50,8 +55,12 @@ impl<'a> Service<'a> {
         let service = Self {
             scene,
             folder: format!("/var/lib/{name}"),
+            pins: format!("{BPF_MOUNT}/{name}"),
             name: format!("{name}.service"),
         };
+        // systemd mounts it, but not in a container.
+        let mount = format!("mountpoint -q {BPF_MOUNT} || mount -t bpf bpf {BPF_MOUNT}");
+        service.run("sh", &["-c", &mount])?;
         let binary = format!("{}/oomtrace", service.folder);
         service.run("mkdir", &["-p", &service.folder])?;
         let tracer = &scene.ground.options.tracer;
@@ -65,7 +74,10 @@ impl<'a> Service<'a> {
             ("/usr/bin/oomtrace", binary.as_str()),
             ("StateDirectory=oomtrace", &format!("StateDirectory={name}")),
             ("EnvironmentFile=", "#"),
-            ("$OOMTRACE_OPTIONS", &options),
+            (
+                "--pin $OOMTRACE_OPTIONS",
+                &format!("--pin={} {options}", service.pins),
+            ),
         ] {
             if !unit.contains(from) {
                 bail!("the unit does not say {from}");
@@ -102,6 +114,10 @@ impl<'a> Service<'a> {
             bail!("{path} cannot be written: {status}");
         }
         Ok(())
+    }
+
+    fn oomtrace(&self, args: &[&str]) -> Result<String> {
+        self.run(&format!("{}/oomtrace", self.folder), args)
     }
 
     fn property(&self, name: &str) -> Result<String> {
@@ -173,15 +189,21 @@ fn own_unit(scene: &Scene) -> Result<()> {
     let is_stored = || service.run("test", &["-s", &stored]).ok();
     tools::wait("a store with something in it", scene.limit(), is_stored)?;
 
+    while_it_is_away(scene, &service)?;
+
     service.systemctl(&["stop", &service.name])?;
     service.says(
         "the end in the journal",
-        &["\"type\":\"stopped\"", "\"lost\":0"],
+        &["\"type\":\"stopped\"", "\"lost\":0", "\"pinned\":true"],
     )?;
+    let detached = service.oomtrace(&["detach", &service.pins])?;
+    if !detached.contains("detached and removed") {
+        scene.differs(format!("detach: {detached}"));
+    }
     for (name, wanted) in [
         ("Result", "success"),
         ("ExecMainStatus", "0"),
-        ("NRestarts", "0"),
+        ("NRestarts", "1"),
     ] {
         let is = service.property(name)?;
         if is != wanted {
@@ -189,4 +211,19 @@ fn own_unit(scene: &Scene) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// It is killed, and what dies before systemd has started it again is told then.
+fn while_it_is_away(scene: &Scene, service: &Service<'_>) -> Result<()> {
+    const SLEEP: &str = "1001.25";
+    let tracer = service.main_pid()?;
+    service.systemctl(&["kill", "--kill-who=main", "--signal=KILL", &service.name])?;
+    let is_gone = || (!fs::exists(format!("/proc/{tracer}")).unwrap_or(true)).then_some(());
+    tools::wait("the end of the tracer", scene.limit(), is_gone)?;
+    let script = format!("sleep {SLEEP} & sleep 0.2; kill -9 $!");
+    service.run("sh", &["-c", &script])?;
+    service.says("its programs' own time", &["\"tracing_since\":"])?;
+    let argv = format!("\"argv\":[\"sleep\",\"{SLEEP}\"]");
+    let words = ["\"type\":\"death\"", "manual_kill", &argv];
+    service.says("a death that came before it", &words)
 }
