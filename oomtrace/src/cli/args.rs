@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     identity::{memory, resolver, target::Target},
+    privileges::{Keep, facts::Task},
     probe::{attach::check_ring_bytes, pins, plan::OomHook},
     provenance::{Config, record::Cause, redact::ArgvPolicy, rules::Rules},
     store::{Filter, Roles},
@@ -123,6 +124,11 @@ impl DeathArgs {
         }
     }
 
+    /// Whether there are rules of the user's own.
+    pub(super) fn has_rules(&self) -> bool {
+        !self.rules.is_empty()
+    }
+
     /// The built-in rules with the user's own before them.
     pub(super) fn rules(&self) -> Result<Rules> {
         let mut rules = Rules::built_in()?;
@@ -198,19 +204,29 @@ pub(super) struct LookupArgs {
 }
 
 impl LookupArgs {
-    pub(super) fn resolver(&self) -> resolver::Options {
-        if self.no_runtimes {
+    /// `keep`: of its privileges, what the thread keeps.
+    pub(super) fn resolver(&self, keep: Keep) -> resolver::Options {
+        let options = if self.no_runtimes {
             resolver::Options::nobody()
         } else {
             resolver::Options::of_node()
-        }
+        };
+        resolver::Options { keep, ..options }
     }
 
-    /// `None`: it is not to be looked at.
-    pub(super) fn memory(&self) -> Option<memory::Options> {
+    /// The same. `None`: it is not to be looked at.
+    pub(super) fn memory(&self, keep: Keep) -> Option<memory::Options> {
         (!self.no_memory).then_some(memory::Options {
             interval: self.memory_interval,
+            keep,
         })
+    }
+
+    /// What of this goes on when every hook is attached.
+    pub(super) fn tasks(&self) -> impl Iterator<Item = Task> {
+        let asks = (!self.no_runtimes).then_some(Task::AskRuntimes);
+        let watches = (!self.no_memory).then_some(Task::WatchMemory);
+        asks.into_iter().chain(watches)
     }
 }
 

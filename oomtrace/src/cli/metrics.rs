@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use super::output;
 use crate::{
+    privileges::Keep,
     sinks::{
         Sink,
         metrics::{
@@ -34,14 +35,16 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
-/// Starts serving; the sink is to go behind those that write records.
+/// Starts serving; the sink is to go behind those that write records. `keep`: of its
+/// privileges, what the thread keeps.
 pub(super) fn serve(
     at: SocketAddr,
     vitals: &Arc<Vitals>,
     store: Option<Arc<dyn StoreFigures>>,
+    keep: Keep,
 ) -> Result<(Server, Box<dyn Sink>)> {
     let (sink, page) = Metrics::new(Arc::clone(vitals), store);
-    let server = Server::start(at, page, Limits::default())?;
+    let server = Server::start(at, page, Limits::default(), keep)?;
     let address = server.address();
     let readers = if address.ip().is_loopback() {
         ""

@@ -10,6 +10,7 @@ mod live;
 mod metrics;
 mod notify;
 mod output;
+mod privileges;
 mod record;
 mod replay;
 mod run;

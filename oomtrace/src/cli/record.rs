@@ -14,6 +14,7 @@ use super::{
     args::RecordArgs,
     live::{Keeping, Tracing},
     output,
+    privileges::Privileges,
     run::until_told,
 };
 use crate::{
@@ -36,6 +37,7 @@ pub(super) fn run(
         record: Some(&args.file),
         scope: args.scope.scope.clone(),
         lookups: args.lookups,
+        privileges: Privileges::of(args.lookups, &args.scope.scope).decide(),
         vitals: Arc::default(),
         keeping: Keeping::default(),
     };

@@ -17,11 +17,20 @@ use super::{
     metrics,
     notify::Manager,
     output,
+    privileges::{self, Privileges},
     shield::Shield,
 };
-use crate::sinks::{Sink, metrics::StoreFigures};
+use crate::{
+    privileges::Thread,
+    sinks::{Sink, metrics::StoreFigures},
+};
 
 pub(super) fn run(args: &RunArgs, verbose: u8, started: Instant) -> Result<ExitCode> {
+    let trace = &args.trace;
+    let privileges = Privileges::of(trace.lookups, &args.scope.scope)
+        .store(args.store.path())
+        .rereads_rules(&trace.deaths)
+        .decide();
     let mut sinks = Vec::new();
     // First: what goes wrong with stdout does not keep a death from being stored.
     let mut figures = None;
@@ -29,7 +38,7 @@ pub(super) fn run(args: &RunArgs, verbose: u8, started: Instant) -> Result<ExitC
         pins: args.pin.clone(),
         store: None,
     };
-    if let Some(store) = args.store.sink()? {
+    if let Some(store) = args.store.sink(privileges.of(Thread::Store))? {
         keeping.store = args
             .store
             .path()
@@ -37,16 +46,17 @@ pub(super) fn run(args: &RunArgs, verbose: u8, started: Instant) -> Result<ExitC
         figures = Some(store.stats() as Arc<dyn StoreFigures>);
         sinks.push(Box::new(store) as Box<dyn Sink>);
     }
-    sinks.push(output::stdout_sink(args.trace.deaths.output));
+    sinks.push(output::stdout_sink(trace.deaths.output));
+    let http = privileges.of(Thread::Http);
     let what = Tracing {
         scope: args.scope.scope.clone(),
         keeping,
-        ..Tracing::of(&args.trace)?
+        ..Tracing::of(trace, privileges)?
     };
     // It serves until all is written.
     let mut server = None;
     if let Some(at) = args.listen {
-        let (serving, sink) = metrics::serve(at, &what.vitals, figures)?;
+        let (serving, sink) = metrics::serve(at, &what.vitals, figures, http)?;
         sinks.push(sink);
         server = Some(serving);
     }
@@ -91,7 +101,9 @@ async fn trace(
     let vitals = Arc::clone(&what.vitals);
     let mut manager = Manager::of_environment();
     let reread = what.reread;
+    let privileges = what.privileges.clone();
     let mut live = Live::start(what, &shield, verbose > 1, sinks, started)?;
+    privileges::let_go(&privileges);
     manager.ready(&vitals);
     let has_terminal = File::open("/dev/tty").is_ok();
     let mut ticker = Live::ticker();

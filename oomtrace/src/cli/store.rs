@@ -8,8 +8,12 @@ use std::{
 use anyhow::{Context as _, Result};
 use clap::Args;
 
-use crate::store::{
-    DEFAULT_DAYS, DEFAULT_PATH, DEFAULT_SIZE_BYTES, LEAST_SIZE_BYTES, Limits, Options, StoreSink,
+use crate::{
+    privileges::Keep,
+    store::{
+        DEFAULT_DAYS, DEFAULT_PATH, DEFAULT_SIZE_BYTES, LEAST_SIZE_BYTES, Limits, Options,
+        StoreSink,
+    },
 };
 
 /// Options about where deaths are kept, and how long.
@@ -35,8 +39,8 @@ impl StoreArgs {
         (!self.no_store).then_some(self.store.as_path())
     }
 
-    /// The sink, if there is to be one.
-    pub(super) fn sink(&self) -> Result<Option<StoreSink>> {
+    /// The sink, if there is to be one. `keep`: of its privileges, what its thread keeps.
+    pub(super) fn sink(&self, keep: Keep) -> Result<Option<StoreSink>> {
         if self.no_store {
             return Ok(None);
         }
@@ -45,6 +49,7 @@ impl StoreArgs {
                 age: Duration::from_hours(u64::from(self.store_days) * 24),
                 size_bytes: self.store_size.0,
             },
+            keep,
             ..Options::at(&self.store)
         };
         StoreSink::start(&options)

@@ -18,7 +18,7 @@ use super::{
     row::{Begin, Item},
     waiting::{Bounds, Waiting},
 };
-use crate::{provenance::record::Record, sinks::Sink};
+use crate::{privileges::Keep, provenance::record::Record, sinks::Sink};
 
 /// From the first record to the commit: others that come meanwhile go with it, later revisions
 /// of the same death among them. With the commit itself it stays well below a second.
@@ -40,10 +40,12 @@ pub struct Options {
     /// So many records may wait in memory for a disk, and so much may they take.
     pub most_waiting: usize,
     pub most_waiting_bytes: usize,
+    /// Of its privileges, what the thread keeps.
+    pub keep: Keep,
 }
 
 impl Options {
-    /// With the limits that `run` has unless it is told otherwise.
+    /// With the limits that `run` has unless it is told otherwise, and all privileges.
     #[must_use]
     pub fn at(path: impl Into<PathBuf>) -> Self {
         Self {
@@ -51,6 +53,7 @@ impl Options {
             limits: Limits::default(),
             most_waiting: 20_000,
             most_waiting_bytes: 32 * 1024 * 1024,
+            keep: Keep::all(),
         }
     }
 }
@@ -124,9 +127,13 @@ impl StoreSink {
             retry_at: None,
             noted: Instant::now(),
         };
+        let keep = options.keep;
         let thread = std::thread::Builder::new()
             .name("oomtrace-store".to_owned())
-            .spawn(move || work.run())?;
+            .spawn(move || {
+                keep.here();
+                work.run();
+            })?;
         Ok(Self {
             shared,
             thread: Some(thread),

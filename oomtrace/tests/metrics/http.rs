@@ -9,6 +9,7 @@ use std::{
 
 use oomtrace::{
     event::entry::{Entry, Tick},
+    privileges::Keep,
     sinks::metrics::{
         Metrics,
         server::{Limits, ListenError, Server},
@@ -187,7 +188,7 @@ fn one_that_asks_and_never_reads_is_closed_too() {
 fn an_address_that_is_taken_is_an_error_that_says_so() {
     let subject = Subject::start();
     let (_, page) = Metrics::new(Arc::default(), None);
-    let error = Server::start(subject.address(), page, Limits::default()).unwrap_err();
+    let error = Server::start(subject.address(), page, Limits::default(), Keep::all()).unwrap_err();
     assert!(matches!(error, ListenError::InUse(_)), "{error}");
     let text = error.to_string();
     assert!(text.contains(&subject.address().to_string()), "{text}");

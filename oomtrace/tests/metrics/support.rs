@@ -14,6 +14,7 @@ use flate2::read::GzDecoder;
 use oomtrace::{
     event::recording::Reader,
     pipeline::{NoLookups, Pipeline, Source},
+    privileges,
     provenance::{
         Config,
         record::{Container, Death, Record},
@@ -142,7 +143,13 @@ impl Subject {
     pub(crate) fn with(limits: Limits) -> Self {
         let vitals = Arc::new(Vitals::default());
         let (sink, page) = Metrics::new(Arc::clone(&vitals), Some(Arc::new(Store)));
-        let server = Server::start(([127, 0, 0, 1], 0).into(), page, limits).unwrap();
+        let server = Server::start(
+            ([127, 0, 0, 1], 0).into(),
+            page,
+            limits,
+            privileges::Keep::all(),
+        )
+        .unwrap();
         Self {
             sink: Some(sink),
             vitals,

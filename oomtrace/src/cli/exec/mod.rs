@@ -27,6 +27,8 @@ use super::{
     args::ExecArgs,
     live::{self, Live, Tracing, Turn},
     output,
+    privileges::{self, Privileges},
+    scope::ScopeArg,
     shield::Shield,
 };
 use crate::event::text::printable;
@@ -46,7 +48,10 @@ async fn trace(args: &ExecArgs, verbose: u8, quiet: bool, started: Instant) -> R
     if let Some(notice) = command::client_notice(&args.command).filter(|_| !quiet) {
         output::complain(&notice);
     }
-    let what = Tracing::of(&args.trace)?;
+    let privileges = Privileges::of(args.trace.lookups, &ScopeArg::Node)
+        .passes_signals_on()
+        .decide();
+    let what = Tracing::of(&args.trace, privileges.clone())?;
     let limits = command::memlock_limit();
     // Blocked before any thread is started, so that every thread leaves them to us.
     let signals = Signals::block().context("signals cannot be caught")?;
@@ -85,6 +90,8 @@ async fn trace(args: &ExecArgs, verbose: u8, quiet: bool, started: Instant) -> R
             }));
         }
     };
+    // Not before: the command has the privileges of whoever called.
+    privileges::let_go(&privileges);
     root.store(tree.root(), Ordering::Relaxed);
 
     let mut ticker = Live::ticker();

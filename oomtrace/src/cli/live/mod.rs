@@ -36,6 +36,7 @@ use crate::{
     identity::{host, memory::Sampler},
     journal::Journal,
     pipeline::PipelineError,
+    privileges::Plan,
     probe::attach::Probe,
     provenance::{Config, rules::Rules},
     vitals::Vitals,
@@ -106,13 +107,15 @@ pub(super) struct Tracing<'a> {
     pub(super) record: Option<&'a Path>,
     pub(super) scope: ScopeArg,
     pub(super) lookups: LookupArgs,
+    /// What each thread keeps of its privileges. The one that starts tracing lets go by itself.
+    pub(super) privileges: Plan,
     /// Told how it gets on.
     pub(super) vitals: Arc<Vitals>,
     pub(super) keeping: Keeping,
 }
 
 impl<'a> Tracing<'a> {
-    pub(super) fn of(args: &'a TraceArgs) -> Result<Self> {
+    pub(super) fn of(args: &'a TraceArgs, privileges: Plan) -> Result<Self> {
         Ok(Self {
             probe: &args.probe,
             config: args.deaths.config(),
@@ -121,6 +124,7 @@ impl<'a> Tracing<'a> {
             record: args.record.as_deref(),
             scope: ScopeArg::Node,
             lookups: args.lookups,
+            privileges,
             vitals: Arc::default(),
             keeping: Keeping::default(),
         })

@@ -17,6 +17,7 @@ use crate::{
         resolver::Asker,
     },
     pipeline::Lookups,
+    privileges::Keep,
     probe::{kallsyms, kmsg::KernelLog, namer::Namer, scope::ScopeMap},
 };
 
@@ -87,8 +88,8 @@ impl Lookups for Node {
 }
 
 /// Starts to watch the memory of cgroups; where that cannot be, says so.
-pub(super) fn watch_memory(args: LookupArgs) -> (Option<Sampler>, Option<Absent>) {
-    let Some(options) = args.memory() else {
+pub(super) fn watch_memory(args: LookupArgs, keep: Keep) -> (Option<Sampler>, Option<Absent>) {
+    let Some(options) = args.memory(keep) else {
         return (None, None);
     };
     let started = Hierarchy::find(host::page_bytes())

@@ -16,7 +16,7 @@ use super::{
     Live, Tracing, WAITING,
     node::{Node, watch_memory},
     restart::Left,
-    work::{self, NewRules},
+    work::{self, Begin, NewRules},
 };
 use crate::{
     cli::{runtimes::Runtimes, scope, shield::Shield},
@@ -26,6 +26,7 @@ use crate::{
     },
     identity::{host, memory::Sampler},
     pipeline::{Pipeline, Source},
+    privileges::Thread,
     probe::{
         attach::{Options, Probe},
         kmsg::KernelLog,
@@ -61,7 +62,7 @@ impl Live {
         })?;
         let scoping = scope::set_up(&what.scope, &mut probe)?;
         let recorder = what.record.map(recording).transpose()?;
-        let (sampler, no_memory) = watch_memory(what.lookups);
+        let (sampler, no_memory) = watch_memory(what.lookups, what.privileges.of(Thread::Memory));
         let tick = host::now();
         let absent = probe.absent().iter().cloned();
         let absent = absent
@@ -77,7 +78,8 @@ impl Live {
         );
 
         let (entries, waiting) = sync_channel(WAITING);
-        let runtimes = Runtimes::start(what.lookups.resolver(), entries.clone());
+        let resolver = what.lookups.resolver(what.privileges.of(Thread::Ask));
+        let runtimes = Runtimes::start(resolver, entries.clone());
 
         let mut pipeline = Pipeline::new(
             Source::Live,
@@ -100,14 +102,17 @@ impl Live {
         let unwatched = foreign(&mut probe, left.as_mut());
         let journal = left.as_ref().map(|left| Arc::clone(&left.journal));
         let last = left.as_ref().and_then(Left::last);
-        let resumption = left.map(|left| left.resumption(&probe, tick));
-        let is_pinned = probe.is_pinned();
+        let begin = Begin {
+            resumption: left.map(|left| left.resumption(&probe, tick)),
+            keep: what.privileges.of(Thread::Work),
+            is_pinned: probe.is_pinned(),
+        };
         let seen = Arc::clone(&what.vitals);
         let rules = Arc::new(NewRules::default());
         let new_rules = Arc::clone(&rules);
         let worker = std::thread::Builder::new()
             .name("oomtrace-work".to_owned())
-            .spawn(move || work::run(pipeline, resumption, is_pinned, &waiting, &seen, &new_rules))
+            .spawn(move || work::run(pipeline, begin, &waiting, &seen, &new_rules))
             .context("the second thread cannot be started")?;
         // SAFETY: the descriptor is the ring buffer's, owned by the probe, and stays the
         // same for as long as it lives.

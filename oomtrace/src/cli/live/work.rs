@@ -9,6 +9,7 @@ use super::{
 use crate::{
     event::entry::Entry,
     pipeline::{Pipeline, PipelineError},
+    privileges::Keep,
     provenance::rules::Rules,
     vitals::Vitals,
 };
@@ -27,21 +28,30 @@ impl NewRules {
     }
 }
 
-/// Runs until the stream ends. `is_pinned`: programs stay when this process ends.
+/// How the thread begins.
+pub(super) struct Begin {
+    pub(super) resumption: Option<Resumption>,
+    /// Of its privileges, what it keeps once it has taken what was left.
+    pub(super) keep: Keep,
+    /// Programs stay when this process ends.
+    pub(super) is_pinned: bool,
+}
+
+/// Runs until the stream ends.
 pub(super) fn run(
     mut pipeline: Pipeline<Node>,
-    resumption: Option<Resumption>,
-    is_pinned: bool,
+    begin: Begin,
     entries: &Receiver<Entry>,
     vitals: &Vitals,
     rules: &NewRules,
 ) -> Result<(), PipelineError> {
     let mut unwatched = None;
-    if let Some(resumption) = resumption {
+    if let Some(resumption) = begin.resumption {
         unwatched = resumption.run(&mut pipeline)?;
     }
+    begin.keep.here();
     // Where programs stay, no kill goes unseen.
-    let mut counts = || oom_counts().filter(|_| !is_pinned);
+    let mut counts = || oom_counts().filter(|_| !begin.is_pinned);
     let mut pushed = Ok(());
     for entry in entries {
         if let Some(rules) = rules.take() {

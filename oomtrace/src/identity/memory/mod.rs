@@ -52,9 +52,12 @@ use self::{
     sampler::{Look, Message},
 };
 use super::host;
-use crate::event::{
-    container::{CgroupChange, CgroupChangeKind},
-    memory::{MemoryAsk, MemoryCurve},
+use crate::{
+    event::{
+        container::{CgroupChange, CgroupChangeKind},
+        memory::{MemoryAsk, MemoryCurve},
+    },
+    privileges::Keep,
 };
 
 /// So many cgroups are watched; of more, those that are nearest to their limits.
@@ -74,6 +77,8 @@ pub const LONGEST: Duration = Duration::from_secs(10);
 pub struct Options {
     /// From one look at a cgroup's usage to the next.
     pub interval: Duration,
+    /// Of its privileges, what the thread keeps.
+    pub keep: Keep,
 }
 
 /// The thread. Dropping it ends the thread, and does not wait for it: what it reads may hang.
@@ -115,6 +120,7 @@ impl Sampler {
         std::thread::Builder::new()
             .name("oomtrace-memory".to_owned())
             .spawn(move || {
+                options.keep.here();
                 host::be_nice();
                 sampler::run(hierarchy, options, &seen, &waiting);
             })?;

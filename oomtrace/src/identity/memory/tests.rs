@@ -96,6 +96,7 @@ fn skipped(why: &str) {
 fn options() -> Options {
     Options {
         interval: Duration::from_millis(20),
+        keep: Keep::all(),
     }
 }
 

@@ -13,6 +13,7 @@ mod tests;
 use std::{
     collections::VecDeque,
     io,
+    path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -24,8 +25,14 @@ use tokio::sync::{
     mpsc::{Sender, channel, error::TrySendError},
 };
 
-use super::{host, runtime::files::Roots};
-use crate::event::{container::Ask, entry::Entry};
+use super::{
+    host,
+    runtime::{files::Roots, sockets},
+};
+use crate::{
+    event::{container::Ask, entry::Entry},
+    privileges::Keep,
+};
 
 /// So many questions may wait for their turn.
 const QUEUE: usize = 1024;
@@ -40,6 +47,8 @@ pub struct Options {
     pub roots: Option<Roots>,
     /// As `DOCKER_HOST` has it.
     pub docker_host: Option<String>,
+    /// Of its privileges, what the thread keeps; those that read files for it keep the same.
+    pub keep: Keep,
 }
 
 impl Options {
@@ -49,6 +58,7 @@ impl Options {
         Self {
             roots: Some(Roots::default()),
             docker_host: std::env::var("DOCKER_HOST").ok(),
+            keep: Keep::all(),
         }
     }
 
@@ -58,7 +68,16 @@ impl Options {
         Self {
             roots: None,
             docker_host: None,
+            keep: Keep::all(),
         }
+    }
+
+    /// Sockets that may be a user's own, by which runtimes are asked.
+    #[must_use]
+    pub fn sockets_not_of_root(&self) -> Vec<PathBuf> {
+        self.roots.as_ref().map_or_else(Vec::new, |roots| {
+            sockets::not_of_root(roots, self.docker_host.as_deref())
+        })
     }
 }
 
@@ -128,6 +147,7 @@ impl Resolver {
         std::thread::Builder::new()
             .name("oomtrace-ask".to_owned())
             .spawn(move || {
+                options.keep.here();
                 host::be_nice();
                 runtime.block_on(async {
                     tokio::select! {

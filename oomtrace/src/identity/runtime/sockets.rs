@@ -72,11 +72,8 @@ pub(crate) fn find(roots: &Roots, docker_host: Option<&str>) -> Vec<Socket> {
             found.take(&below(system, Path::new(path)), apis);
         }
     }
-    let users = fs::read_dir(below(&roots.system, Path::new("/run/user")));
-    for user in users.into_iter().flatten().flatten() {
-        for name in OF_USERS {
-            found.take(&user.path().join(name), &[Api::Docker]);
-        }
+    for path in of_users(&roots.system) {
+        found.take(&path, &[Api::Docker]);
     }
     for process in fs::read_dir(&roots.proc).into_iter().flatten().flatten() {
         let is_process = process
@@ -89,6 +86,20 @@ pub(crate) fn find(roots: &Roots, docker_host: Option<&str>) -> Vec<Socket> {
         }
     }
     found.sockets
+}
+
+/// Where users' own daemons may have theirs, whether they are there or not.
+fn of_users(system: &Path) -> impl Iterator<Item = PathBuf> {
+    let users = fs::read_dir(below(system, Path::new("/run/user")));
+    let users = users.into_iter().flatten().flatten();
+    users.flat_map(|user| OF_USERS.iter().map(move |name| user.path().join(name)))
+}
+
+/// The sockets that need not be root's, as far as they are known without a look at processes.
+#[must_use]
+pub(crate) fn not_of_root(roots: &Roots, docker_host: Option<&str>) -> Vec<PathBuf> {
+    let named = docker_host.and_then(unix_path);
+    named.into_iter().chain(of_users(&roots.system)).collect()
 }
 
 #[derive(Default)]

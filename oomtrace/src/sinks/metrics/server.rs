@@ -27,6 +27,7 @@ use tokio::{
 };
 
 use super::page::{Format, Page};
+use crate::privileges::Keep;
 
 /// What one client may take of the others.
 #[derive(Clone, Copy, Debug)]
@@ -99,8 +100,13 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens, and starts the thread.
-    pub fn start(at: SocketAddr, page: Page, limits: Limits) -> Result<Self, ListenError> {
+    /// Listens, and starts the thread, which keeps of its privileges what it is told to.
+    pub fn start(
+        at: SocketAddr,
+        page: Page,
+        limits: Limits,
+        keep: Keep,
+    ) -> Result<Self, ListenError> {
         let failed = |error| ListenError::of(at, error);
         let listener = TcpListener::bind(at).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
@@ -116,7 +122,10 @@ impl Server {
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::Builder::new()
             .name("oomtrace-http".to_owned())
-            .spawn(move || run(&runtime, listener, page, limits, stopped))
+            .spawn(move || {
+                keep.here();
+                run(&runtime, listener, page, limits, stopped);
+            })
             .map_err(failed)?;
         Ok(Self {
             address,

@@ -18,6 +18,7 @@ use crate::{
         entry::Entry,
     },
     identity::runtime::files::Roots,
+    privileges::Keep,
 };
 
 /// Longer than anything here takes, on any machine.
@@ -40,6 +41,7 @@ impl Asked {
         Self::with(Options {
             roots: Some(Roots::under(&system.0)),
             docker_host: None,
+            keep: Keep::all(),
         })
     }
 
