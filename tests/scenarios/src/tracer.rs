@@ -95,6 +95,11 @@ impl Tracer {
         found.is_some()
     }
 
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.program.id()
+    }
+
     pub fn signal(&self, signal: i32) {
         self.program.signal(signal);
     }

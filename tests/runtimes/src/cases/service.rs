@@ -19,9 +19,11 @@ use crate::{scene::Scene, tools};
 pub(crate) const CASES: &[Case] = &[Case::new("systemd-own-unit", Part::Systemd, own_unit)];
 
 const UNIT: &str = include_str!("../../../../deploy/systemd/oomtrace.service");
-/// What the unit lets it keep, by their bits: CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, CAP_SYSLOG,
+/// What the unit lets it have, by their bits: CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, CAP_SYSLOG,
 /// CAP_PERFMON and CAP_BPF of capabilities(7).
-const CAPABILITIES: u64 = 1 << 2 | 1 << 19 | 1 << 34 | 1 << 38 | 1 << 39;
+const CAPABILITIES: u64 = 1 << 2 | 1 << 19 | 1 << 34 | 1 << 38 | BPF;
+/// What its main thread keeps of that.
+const BPF: u64 = 1 << 39;
 /// Where systemd has the BPF file system.
 const BPF_MOUNT: &str = "/sys/fs/bpf";
 /// Ten times the level that systemd finds; newer releases look for more.
@@ -164,9 +166,12 @@ fn own_unit(scene: &Scene) -> Result<()> {
         let line = proc.lines().find_map(|line| line.strip_prefix(name));
         line.map(str::trim).unwrap_or_default()
     };
-    let capabilities = u64::from_str_radix(field("CapEff:"), 16)?;
+    let bits = |name: &str| u64::from_str_radix(field(name), 16);
     for (what, is_so) in [
-        ("capabilities", capabilities == CAPABILITIES),
+        // It may not change this set.
+        ("what it could have", bits("CapBnd:")? == CAPABILITIES),
+        ("what it has kept", bits("CapPrm:")? == BPF),
+        ("what is in force", bits("CapEff:")? == BPF),
         ("no new privileges", field("NoNewPrivs:") == "1"),
         ("a filter of system calls", field("Seccomp:") == "2"),
     ] {

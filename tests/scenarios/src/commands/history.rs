@@ -35,7 +35,7 @@ pub(crate) const CASES: &[Case] = &[
 const DURABLE: Duration = Duration::from_secs(1);
 
 /// A folder for a store. It goes with the case.
-pub(super) struct Place(PathBuf);
+pub(super) struct Place(pub(super) PathBuf);
 
 impl Place {
     pub(super) fn new(name: &str) -> Result<Self> {

@@ -69,14 +69,14 @@ fn listen(options: &Options) -> Result<Vec<String>> {
 }
 
 /// The tracer itself is told to choose one elsewhere; here two are to meet.
-fn free_address() -> Result<SocketAddr> {
+pub(super) fn free_address() -> Result<SocketAddr> {
     match TcpListener::bind("127.0.0.1:0") {
         Ok(listener) => listener.local_addr().context("a free port"),
         Err(error) => Err(Skipped(format!("nobody can listen here: {error}")).into()),
     }
 }
 
-fn within(limit: Duration, mut is_so: impl FnMut() -> bool) -> bool {
+pub(super) fn within(limit: Duration, mut is_so: impl FnMut() -> bool) -> bool {
     let end = Instant::now() + limit;
     loop {
         if is_so() {
@@ -90,7 +90,7 @@ fn within(limit: Duration, mut is_so: impl FnMut() -> bool) -> bool {
 }
 
 /// What is answered, if all is well.
-fn get(at: SocketAddr, path: &str) -> Option<String> {
+pub(super) fn get(at: SocketAddr, path: &str) -> Option<String> {
     let mut stream = TcpStream::connect(at).ok()?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").ok()?;
     let mut answer = String::new();

@@ -8,6 +8,7 @@ mod history;
 mod hostile;
 mod listen;
 mod loss;
+mod privileges;
 mod recording;
 mod refusals;
 mod restart;
@@ -52,6 +53,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         trace::CASES,
         listen::CASES,
         loss::CASES,
+        privileges::CASES,
         recording::CASES,
         rules::CASES,
         runtimes::CASES,

@@ -31,10 +31,10 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 /// A signal is answered within this time, and what was read is in force.
-const TAKEN: Duration = Duration::from_secs(2);
+pub(super) const TAKEN: Duration = Duration::from_secs(2);
 
 /// Rules that say of the fixture's program that it is a service manager.
-fn acme(options: &Options) -> Result<String> {
+pub(super) fn acme(options: &Options) -> Result<String> {
     Ok(format!(
         "[[actor]]\nkind = \"service_manager\"\nname = \"acme\"\npaths = [{:?}]\n",
         fs::canonicalize(&options.fixture)?.to_string_lossy()
