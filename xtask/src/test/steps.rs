@@ -14,7 +14,7 @@ use crate::{
 };
 
 const COMPILE_LIMIT: Duration = Duration::from_secs(15 * 60);
-const HOST_LIMIT: Duration = Duration::from_secs(5 * 60);
+const HOST_LIMIT: Duration = Duration::from_secs(8 * 60);
 const BPF_PACKAGE: &str = "oomtrace-ebpf";
 /// Debian's kernels give all of them.
 const HOOKS: [Hooks; 3] = [Hooks::Fentry, Hooks::Kprobe, Hooks::Tracepoint];

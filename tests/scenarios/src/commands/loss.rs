@@ -130,6 +130,7 @@ mod tests {
         let process = |pid| watch::SeenProcess {
             pid,
             comm: Some("fx-storm".to_owned()),
+            role: None,
         };
         Seen {
             kind: "death".to_owned(),

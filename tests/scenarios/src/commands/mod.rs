@@ -15,6 +15,7 @@ mod restart;
 mod rules;
 mod runtimes;
 mod scope;
+mod soak;
 mod storm;
 mod symbols;
 mod trace;
@@ -65,6 +66,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         doctor::CASES,
         refusals::CASES,
         storm::CASES,
+        soak::CASES,
     ]
     .into_iter()
     .flatten()
@@ -75,12 +77,21 @@ fn is_storm(case: &Case) -> bool {
     storm::CASES.iter().any(|storm| storm.name == case.name)
 }
 
+/// Takes two minutes, and what it is about depends on no kernel.
+fn is_soak(case: &Case) -> bool {
+    soak::CASES.iter().any(|soak| soak.name == case.name)
+}
+
 pub(crate) fn run(options: &Options, tally: &mut Tally) {
     // SAFETY: geteuid(2) takes no arguments.
     let root = unsafe { libc::geteuid() } == 0;
     for case in all().filter(|case| options.wants(case.name)) {
         if options.only.is_empty() && !options.storms && is_storm(case) {
             detail(format_args!("{}: in another guest", case.name));
+            continue;
+        }
+        if options.only.is_empty() && options.guest && is_soak(case) {
+            detail(format_args!("{}: on the host", case.name));
             continue;
         }
         let outcome = if root {

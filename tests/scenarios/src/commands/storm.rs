@@ -137,7 +137,7 @@ fn storm_of_signals(options: &Options) -> Result<Vec<String>> {
     Ok(problems)
 }
 
-fn lost_nothing(seen: &[Seen]) -> Vec<String> {
+pub(super) fn lost_nothing(seen: &[Seen]) -> Vec<String> {
     let mut problems: Vec<String> = seen
         .iter()
         .filter(|seen| seen.is_loss())

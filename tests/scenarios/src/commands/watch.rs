@@ -34,6 +34,7 @@ pub(super) struct Seen {
     pub(super) sender: Option<SeenProcess>,
     pub(super) stop: Option<SeenStop>,
     pub(super) outcome: Option<SeenOutcome>,
+    pub(super) oom: Option<SeenOom>,
     /// Of a gap.
     #[serde(rename = "kind")]
     pub(super) lost_kind: String,
@@ -46,6 +47,11 @@ pub(super) struct Seen {
 }
 
 impl Seen {
+    /// What the victim of an OOM kill was; empty where it was none.
+    pub(super) fn oom_role(&self) -> &str {
+        self.oom.as_ref().map_or("", |oom| &oom.role)
+    }
+
     /// A gap in which events were lost.
     pub(super) fn is_loss(&self) -> bool {
         self.kind == "gap" && self.certain
@@ -57,6 +63,8 @@ impl Seen {
 pub(super) struct SeenProcess {
     pub(super) pid: i32,
     pub(super) comm: Option<String>,
+    /// Of a victim.
+    pub(super) role: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
@@ -64,6 +72,12 @@ pub(super) struct SeenProcess {
 pub(super) struct SeenStop {
     pub(super) signal: String,
     pub(super) count: u64,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default)]
+pub(super) struct SeenOom {
+    pub(super) role: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
@@ -92,10 +106,16 @@ pub(super) struct Used {
 }
 
 impl Watch {
+    /// A tracer that keeps nothing on disk.
     pub(super) fn start(options: &Options, args: &[&str]) -> Result<Self> {
+        Self::start_as(options, &[&["--no-store"], args].concat())
+    }
+
+    /// One that does what it is told to.
+    pub(super) fn start_as(options: &Options, args: &[&str]) -> Result<Self> {
         let mut command = Command::new(&options.tracer);
         command
-            .args(["run", "--no-store", "--output", "json"])
+            .args(["run", "--output", "json"])
             .args(args)
             .stdout(Stdio::piped());
         let mut program = Program::start_with_stdout(&mut command)?;
@@ -124,6 +144,10 @@ impl Watch {
             bail!("the tracer cannot run here");
         }
         Ok(watch)
+    }
+
+    pub(super) fn id(&self) -> u32 {
+        self.program.id()
     }
 
     pub(super) fn signal(&self, signal: i32) {
