@@ -179,6 +179,15 @@ fn inside(entry: &mut Entry, dice: &mut Dice) {
             });
             split.boottime_ns = dice.number(split.boottime_ns);
         }
+        Entry::NodeMemory(node) => {
+            node.boottime_ns = dice.number(node.boottime_ns);
+            resident(&mut node.largest, dice);
+            for one in &mut node.cgroups {
+                text(&mut one.cgroup, dice);
+                one.usage_bytes = dice.number(one.usage_bytes);
+                one.own_bytes = dice.number(one.own_bytes);
+            }
+        }
     }
 }
 

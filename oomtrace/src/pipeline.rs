@@ -19,7 +19,7 @@ use crate::{
         container::{Ask, CgroupChange},
         decode::Decoder,
         entry::{Entry, OomLine, ProcessState, Symbol, Tick},
-        memory::{MemoryAsk, MemoryCurve},
+        memory::{MemoryAsk, MemoryCurve, NodeMemory},
         recording::Writer,
     },
     journal::OomCounts,
@@ -43,6 +43,8 @@ pub trait Lookups {
     fn cgroup(&mut self, change: &CgroupChange);
     /// How a cgroup's memory was used before its limit was hit. `None`: nobody watches.
     fn memory(&mut self, ask: &MemoryAsk) -> Option<MemoryCurve>;
+    /// Who holds the node's memory now. `None`: nobody looks, or not in time.
+    fn node_memory(&mut self) -> Option<NodeMemory>;
 }
 
 /// No look-ups: what a recording holds is all.
@@ -76,6 +78,10 @@ impl Lookups for NoLookups {
     fn cgroup(&mut self, _: &CgroupChange) {}
 
     fn memory(&mut self, _: &MemoryAsk) -> Option<MemoryCurve> {
+        None
+    }
+
+    fn node_memory(&mut self) -> Option<NodeMemory> {
         None
     }
 }
@@ -329,8 +335,13 @@ impl<L: Lookups> Pipeline<L> {
                         self.take(&Entry::MemoryCurve(Box::new(curve)))?;
                     }
                 }
+                Output::AskNodeMemory if self.source == Source::Live => {
+                    if let Some(node) = self.lookups.node_memory() {
+                        self.take(&Entry::NodeMemory(Box::new(node)))?;
+                    }
+                }
                 Output::Scope { cgroup, held } => self.lookups.scope(cgroup, held),
-                Output::AskState(_) | Output::AskMemory(_) => {}
+                Output::AskState(_) | Output::AskMemory(_) | Output::AskNodeMemory => {}
             }
         }
         if let Some(is_end) = settles

@@ -156,6 +156,7 @@ impl Decoder {
             Entry::MemoryCurve(curve) => Event::MemoryCurve(curve.clone()),
             Entry::Unwatched(unwatched) => Event::Unwatched(unwatched.clone()),
             Entry::Paused(tick) => Event::Paused(*tick),
+            Entry::NodeMemory(node) => Event::NodeMemory(node.clone()),
             Entry::Stopped(tick) => Event::Stopped(*tick),
         }))
     }

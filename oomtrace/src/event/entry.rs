@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     container::{CgroupChange, ContainerFacts, ContainerState, ContainerUnknown},
-    memory::{MemoryCurve, OomReport},
+    memory::{MemoryCurve, NodeMemory, OomReport},
 };
 
 /// What one tracer knows before its first event.
@@ -161,5 +161,6 @@ pub enum Entry {
     Unwatched(Unwatched),
     /// The tracer ends, and the next one goes on where it has left off.
     Paused(Tick),
+    NodeMemory(Box<NodeMemory>),
     Stopped(Tick),
 }

@@ -29,6 +29,7 @@ const CONTAINER_STATE: u8 = 11;
 const CONTAINER_UNKNOWN: u8 = 12;
 const CGROUP: u8 = 13;
 const MEMORY_CURVE: u8 = 14;
+const NODE_MEMORY: u8 = 15;
 const UNWATCHED: u8 = 16;
 const PAUSED: u8 = 17;
 
@@ -54,6 +55,7 @@ pub(crate) fn encode(entry: &Entry) -> io::Result<(u8, Cow<'_, [u8]>)> {
         Entry::ContainerState(state) => json(CONTAINER_STATE, state),
         Entry::ContainerUnknown(unknown) => json(CONTAINER_UNKNOWN, unknown),
         Entry::MemoryCurve(curve) => json(MEMORY_CURVE, curve),
+        Entry::NodeMemory(node) => json(NODE_MEMORY, node),
         Entry::Unwatched(unwatched) => json(UNWATCHED, unwatched),
         Entry::Paused(tick) => json(PAUSED, tick),
         Entry::Stopped(tick) => json(STOPPED, tick),
@@ -77,6 +79,7 @@ pub(crate) fn decode(kind: u8, payload: Vec<u8>) -> serde_json::Result<Option<En
         CONTAINER_STATE => Entry::ContainerState(json(&payload)?),
         CONTAINER_UNKNOWN => Entry::ContainerUnknown(json(&payload)?),
         MEMORY_CURVE => Entry::MemoryCurve(json(&payload)?),
+        NODE_MEMORY => Entry::NodeMemory(json(&payload)?),
         UNWATCHED => Entry::Unwatched(json(&payload)?),
         PAUSED => Entry::Paused(json(&payload)?),
         STOPPED => Entry::Stopped(json(&payload)?),

@@ -81,6 +81,49 @@ pub struct MemoryCurve {
     pub absent: Option<String>,
 }
 
+/// A cgroup and the memory that is charged to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CgroupUse {
+    /// Its path, from the root of the hierarchy.
+    pub cgroup: String,
+    /// With all cgroups below it.
+    pub usage_bytes: u64,
+    /// Without them, so that the figures of several add up.
+    pub own_bytes: u64,
+}
+
+/// So many of the largest cgroups are told.
+pub const MOST_CGROUPS: usize = 10;
+
+/// Who held the node's memory, as it was looked up after an OOM kill that no cgroup's limit
+/// stood behind. By then the victim may have given some of its own back.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeMemory {
+    /// When the look-up began.
+    pub boottime_ns: u64,
+    /// What the node has in all, without swap.
+    pub total_bytes: Option<u64>,
+    /// The largest processes, the largest first.
+    pub largest: Vec<Resident>,
+    /// The cgroups with the largest use of their own, the largest first.
+    pub cgroups: Vec<CgroupUse>,
+    /// Not all processes, or not all cgroups, could be looked at in the time that there is.
+    pub processes_cut: bool,
+    pub cgroups_cut: bool,
+}
+
+/// The largest by what they use themselves, the largest first.
+#[must_use]
+pub fn largest_cgroups(mut cgroups: Vec<CgroupUse>) -> Vec<CgroupUse> {
+    cgroups.retain(|one| one.own_bytes > 0);
+    cgroups.sort_by(|a, b| {
+        let by_size = b.own_bytes.cmp(&a.own_bytes);
+        by_size.then_with(|| a.cgroup.cmp(&b.cgroup))
+    });
+    cgroups.truncate(MOST_CGROUPS);
+    cgroups
+}
+
 /// The largest of them, the largest first.
 #[must_use]
 pub fn largest(mut residents: Vec<Resident>) -> Vec<Resident> {

@@ -363,6 +363,7 @@ pub enum Event {
     Unwatched(entry::Unwatched),
     /// The tracer ends, and the next one goes on where it has left off.
     Paused(entry::Tick),
+    NodeMemory(Box<memory::NodeMemory>),
     /// The tracer ends.
     Stopped(entry::Tick),
 }

@@ -10,7 +10,7 @@ use super::{oom, record::Cause};
 use crate::event::{
     Exit, Group, Image, OomKill, Sigkill, SignalResult,
     entry::{OomLine, ProcessState},
-    memory::MemoryCurve,
+    memory::{MemoryCurve, NodeMemory},
 };
 
 const MOST_KILLS: usize = 8;
@@ -33,6 +33,8 @@ pub(super) struct Case {
     pub(super) state: Option<ProcessState>,
     /// Memory of the cgroup whose limit was hit.
     pub(super) memory: Option<Arc<MemoryCurve>>,
+    /// Who held the node's memory, where no cgroup's limit was hit.
+    pub(super) node: Option<Arc<NodeMemory>>,
     /// Its end is not waited for any more, though it may be there still.
     pub(super) is_given_up: bool,
 }

@@ -6,19 +6,20 @@ pub use super::curve::Reading;
 use super::{
     case::Kill,
     curve::{self, Point},
-    record::Evidence,
+    node,
+    record::{Evidence, OomCgroup, OomRead},
     words,
 };
 use crate::event::{
     MemcgLevel, Process,
-    memory::{MemoryCurve, MemorySample, OomReport, Resident},
+    memory::{MOST_RESIDENTS, MemoryCurve, MemorySample, NodeMemory, OomReport, Resident},
 };
 
 /// So many samples are written, the last ones among them as they are.
 const MOST_SAMPLES: usize = 120;
 const MOST_LAST: usize = 20;
 /// Another process held clearly more than the victim: so many times as much, and more by this
-/// part of the limit.
+/// part of the limit, or of the node's memory.
 const CLEARLY: f64 = 1.5;
 const CLEARLY_OF_LIMIT: u64 = 20;
 
@@ -30,10 +31,18 @@ pub struct OomMemory {
     pub samples: Vec<(f64, u64, Option<u64>)>,
     pub limit_bytes: Option<u64>,
     pub split: Option<OomSplit>,
-    /// The largest processes below that limit, the largest first. Where the kernel's log does
-    /// not say what they held at the kill, the victim stands with what it held then, and the
-    /// others with what they held just after.
+    /// The largest processes below that limit, or of the node, the largest first. Where the
+    /// kernel's log does not say what they held at the kill, the victim stands with what it held
+    /// then, and the others with what they held when they were looked at.
     pub largest: Vec<OomResident>,
+    /// Where and when those are from; `null` where there are none.
+    pub largest_read: Option<OomRead>,
+    /// Where no cgroup's limit was hit: the largest cgroups of the node, by what each of them has
+    /// in use itself. The victim's stands with what it had in use at the kill.
+    #[serde(default)]
+    pub cgroups: Vec<OomCgroup>,
+    /// The same of those.
+    pub cgroups_read: Option<OomRead>,
     /// What the curve looked like; `null` if like nothing that has a name.
     pub reading: Option<Reading>,
     /// Growth of the working set: over all that was seen, or within a burst.
@@ -73,10 +82,13 @@ pub struct OomResident {
 pub(super) struct Known<'a> {
     pub(super) killer: &'a Kill,
     pub(super) curve: Option<&'a MemoryCurve>,
+    pub(super) node: Option<&'a NodeMemory>,
     /// The level whose limit was hit; `None`: the node's memory.
     pub(super) limit: Option<&'a MemcgLevel>,
     /// The limit was written below what was in use.
     pub(super) limit_lowered: bool,
+    /// The node itself ran out.
+    pub(super) node_ran_out: bool,
     pub(super) page_bytes: u64,
 }
 
@@ -84,7 +96,7 @@ impl Known<'_> {
     /// What is written; `None` if nobody watched and the log said nothing.
     pub(super) fn before(&self) -> Option<OomMemory> {
         let report = report(self.killer);
-        if self.curve.is_none() && report.is_none() {
+        if self.curve.is_none() && self.node.is_none() && report.is_none() {
             return None;
         }
         let killed_ns = self.killed_ns();
@@ -105,6 +117,15 @@ impl Known<'_> {
             limit_bytes,
             split: self.split(report),
             largest: self.largest(report),
+            largest_read: self.largest_read(report),
+            cgroups: self
+                .node
+                .map(|node| node::cgroups(node, self.killer, self.page_bytes))
+                .unwrap_or_default(),
+            cgroups_read: self
+                .node
+                .filter(|node| !node.cgroups.is_empty())
+                .map(|node| node::cgroups_read(node, killed_ns)),
             reading: found.reading,
             slope_bytes_per_s: found.slope_bytes_per_s,
             from_start_ms: start_ns
@@ -116,13 +137,14 @@ impl Known<'_> {
 
     /// Whether another process than the victim held most.
     pub(super) fn evidence(&self, memory: &OomMemory) -> Option<Evidence> {
+        let least = self.all_bytes()? / CLEARLY_OF_LIMIT;
         let victim = &self.killer.event.victim;
         let is_victim = |other: &&OomResident| other.pid == victim.group.tgid;
-        let own = memory.largest.iter().find(is_victim)?.rss_bytes;
+        let listed = memory.largest.iter().find(is_victim).cloned();
+        let own = listed.or_else(|| self.resident(victim))?.rss_bytes;
         let largest = memory.largest.iter().find(|other| !is_victim(other))?;
         let more = largest.rss_bytes.saturating_sub(own);
-        let is_clear = largest.rss_bytes as f64 >= CLEARLY * own as f64
-            && more > memory.limit_bytes? / CLEARLY_OF_LIMIT;
+        let is_clear = largest.rss_bytes as f64 >= CLEARLY * own as f64 && more > least;
         is_clear.then(|| Evidence {
             code: "largest_other".into(),
             text: format!(
@@ -153,6 +175,18 @@ impl Known<'_> {
 
     fn limit_bytes(&self) -> Option<u64> {
         Some(self.bytes(self.limit?.max_pages?))
+    }
+
+    /// All the memory that there was to be had: the limit, or the node's. `None`: it was not that
+    /// which ran out, or it is not known how much that is.
+    fn all_bytes(&self) -> Option<u64> {
+        if self.limit.is_some() || !self.node_ran_out {
+            return self.limit_bytes();
+        }
+        let told = self.node.and_then(|node| node.total_bytes);
+        // With swap, where there is some.
+        let counted = self.killer.hook.as_ref().and_then(|hook| hook.total_pages);
+        told.or_else(|| Some(self.bytes(counted?)))
     }
 
     /// The samples before the kill, and the kill itself.
@@ -253,7 +287,7 @@ impl Known<'_> {
         }
         // Those that are looked at after the kill lack the victim, or some of what it held.
         let victim = self.resident(&self.killer.event.victim);
-        let others = self.curve.map_or(&[][..], |curve| &curve.largest);
+        let others = self.looked_at().map_or(&[][..], |(others, ..)| others);
         let mut all: Vec<OomResident> = others
             .iter()
             .map(resident)
@@ -261,8 +295,41 @@ impl Known<'_> {
             .collect();
         all.extend(victim);
         all.sort_by(|a, b| b.rss_bytes.cmp(&a.rss_bytes).then(a.pid.cmp(&b.pid)));
-        all.truncate(crate::event::memory::MOST_RESIDENTS);
+        all.truncate(MOST_RESIDENTS);
         all
+    }
+
+    /// The processes that were looked up, when, and whether those are all.
+    fn looked_at(&self) -> Option<(&[Resident], u64, Option<bool>)> {
+        let of_node = || {
+            let node = self.node?;
+            Some((
+                &node.largest[..],
+                node.boottime_ns,
+                Some(!node.processes_cut),
+            ))
+        };
+        self.curve
+            .map(|curve| (&curve.largest[..], curve.boottime_ns, None))
+            .or_else(of_node)
+            .filter(|(others, ..)| !others.is_empty())
+    }
+
+    fn largest_read(&self, report: Option<&OomReport>) -> Option<OomRead> {
+        let killed_ns = self.killed_ns();
+        if report.is_some_and(|report| !report.largest.is_empty()) {
+            return Some(OomRead {
+                source: "kernel_log".into(),
+                seconds_before: 0.0,
+                complete: Some(true),
+            });
+        }
+        let (_, at_ns, complete) = self.looked_at()?;
+        Some(OomRead {
+            source: "proc".into(),
+            seconds_before: seconds_before(killed_ns, at_ns),
+            complete,
+        })
     }
 
     fn resident(&self, victim: &Process) -> Option<OomResident> {
@@ -290,7 +357,7 @@ pub(super) fn report(kill: &Kill) -> Option<&OomReport> {
     kill.line.as_ref()?.report.as_deref()
 }
 
-fn seconds_before(killed_ns: u64, at_ns: u64) -> f64 {
+pub(super) fn seconds_before(killed_ns: u64, at_ns: u64) -> f64 {
     let ms = (i128::from(killed_ns) - i128::from(at_ns)) / 1_000_000;
     ms as f64 / 1e3
 }

@@ -19,6 +19,7 @@ mod levels;
 mod mechanism;
 mod memory;
 mod naming;
+mod node;
 mod oom;
 pub mod record;
 pub mod redact;
@@ -69,6 +70,8 @@ pub enum Output {
     AskContainer(Ask),
     /// The same of the memory of a cgroup whose limit was hit.
     AskMemory(MemoryAsk),
+    /// The same of who holds the node's memory, which has run out.
+    AskNodeMemory,
     /// A cgroup is in scope, or it is not.
     Scope {
         cgroup: CgroupKey,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 pub use super::{
     memory::{OomMemory, OomResident, OomSplit, Reading},
+    node::{OomCgroup, OomRead},
     role::Role,
 };
 use crate::event::{container::ContainerKind, entry::Absent};

@@ -4,7 +4,10 @@ use crate::{
     event::text::command_line,
     provenance::{
         human_bytes, pod_label,
-        record::{Container, Death, Oom, OomMemory, Reading, RuntimeSays, Sender, Stop, Unit},
+        record::{
+            Container, Death, Oom, OomCgroup, OomMemory, OomRead, Reading, RuntimeSays, Sender,
+            Stop, Unit,
+        },
         short_id,
     },
 };
@@ -241,9 +244,58 @@ pub(super) fn memory_lines(memory: Option<&OomMemory>) -> Vec<(&'static str, Str
             .take(MOST)
             .map(|one| format!("{}[{}] {}", one.comm, one.pid, human_bytes(one.rss_bytes)))
             .collect();
-        lines.push(("held by", held.join(", ")));
+        lines.push((
+            "held by",
+            held.join(", ") + &read_after(memory.largest_read.as_ref()),
+        ));
+    }
+    if !memory.cgroups.is_empty() {
+        let held: Vec<String> = memory
+            .cgroups
+            .iter()
+            .take(MOST)
+            .map(|one| format!("{} {}", cgroup_name(one), human_bytes(one.own_bytes)))
+            .collect();
+        lines.push((
+            "cgroups",
+            held.join(", ") + &read_after(memory.cgroups_read.as_ref()),
+        ));
     }
     lines
+}
+
+/// What is to be known of figures that are not of the kill itself.
+fn read_after(read: Option<&OomRead>) -> String {
+    let Some(read) = read.filter(|read| read.source != "kernel_log") else {
+        return String::new();
+    };
+    let ms = (read.seconds_before * 1e3).abs();
+    let side = if read.seconds_before > 0.0 {
+        "before"
+    } else {
+        "after"
+    };
+    let cut = match read.complete {
+        Some(false) => ", not all of them",
+        _ => "",
+    };
+    format!(" (read {ms:.0} ms {side} the kill{cut})")
+}
+
+/// A cgroup as people speak of it, as far as that is known.
+fn cgroup_name(one: &OomCgroup) -> String {
+    if let Some(container) = &one.container
+        && let Some(name) = &container.name
+    {
+        return match pod_label(container.namespace.as_deref(), container.pod.as_deref()) {
+            Some(pod) => format!("{name} of pod {pod}"),
+            None => format!("container {name}"),
+        };
+    }
+    match &one.unit {
+        Some(unit) if one.container.is_none() => unit.name.clone(),
+        _ => one.cgroup.clone(),
+    }
 }
 
 /// Whose limit it was, with the path where that says more.

@@ -11,6 +11,7 @@
 //! | `stops` | why a victim did not stop when it was asked to |
 //! | `oom` | whose limit it was |
 //! | `memory` | how memory was used before an OOM kill |
+//! | `node` | who held the memory of a node that ran out |
 //! | `lifecycle` | from the SIGKILL to the last revision |
 //! | `unseen` | deaths of which no SIGKILL was seen |
 //! | `properties` | no stream makes it panic, lose a death or tell one twice |
@@ -26,6 +27,7 @@ mod decoding;
 mod kernels_own;
 mod lifecycle;
 mod memory;
+mod node;
 mod oom;
 mod output;
 mod properties;

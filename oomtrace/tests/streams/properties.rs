@@ -5,7 +5,7 @@
 use oomtrace::event::{
     Constraint, Event, Group, Image, InfoKind, MarkVictim, OomKill, Process, Sigkill, SignalResult,
     entry::{OomLine, ProcessState, Tick},
-    memory::{MemoryCurve, MemorySample},
+    memory::{CgroupUse, MemoryCurve, MemorySample, NodeMemory, Resident},
 };
 use proptest::{collection::vec, option, prelude::*, sample};
 
@@ -205,6 +205,23 @@ fn beside() -> impl Strategy<Value = Event> {
                     ..MemoryCurve::default()
                 }))
             }),
+        (time(), any::<u64>(), tids()).prop_map(|(boottime_ns, bytes, pid)| {
+            Event::NodeMemory(Box::new(NodeMemory {
+                boottime_ns,
+                total_bytes: Some(bytes),
+                largest: vec![Resident {
+                    pid,
+                    comm: "x".to_owned(),
+                    rss_bytes: bytes,
+                }],
+                cgroups: vec![CgroupUse {
+                    cgroup: "/a/b".to_owned(),
+                    usage_bytes: bytes / 2,
+                    own_bytes: bytes,
+                }],
+                ..NodeMemory::default()
+            }))
+        }),
         (time(), group()).prop_map(|(boottime_ns, victim)| {
             Event::Image(Image {
                 boottime_ns,

@@ -8,11 +8,11 @@ use crate::{
         Group,
         container::{Ask, CgroupChange},
         entry::{Absent, OomLine, ProcessState, Symbol},
-        memory::{MemoryAsk, MemoryCurve},
+        memory::{MemoryAsk, MemoryCurve, NodeMemory},
     },
     identity::{
         host,
-        memory::{Curves, Hierarchy, Sampler},
+        memory::{Curves, Hierarchy, NodeLook, Sampler},
         process,
         resolver::Asker,
     },
@@ -29,6 +29,7 @@ pub(super) struct Node {
     pub(super) awaited: Option<Awaited>,
     pub(super) asker: Option<Asker>,
     pub(super) curves: Option<Curves>,
+    pub(super) holders: Option<NodeLook>,
 }
 
 impl Lookups for Node {
@@ -85,6 +86,22 @@ impl Lookups for Node {
     fn memory(&mut self, ask: &MemoryAsk) -> Option<MemoryCurve> {
         self.curves.as_ref().map(|curves| curves.curve(ask))
     }
+
+    fn node_memory(&mut self) -> Option<NodeMemory> {
+        self.holders.as_ref().and_then(NodeLook::look)
+    }
+}
+
+/// Gets ready to look at who holds the node's memory. Where cgroups cannot be looked at,
+/// processes are all the same.
+pub(super) fn node_look(args: LookupArgs, keep: Keep) -> Option<NodeLook> {
+    let keep = args.memory(keep)?.keep;
+    let page_bytes = host::page_bytes();
+    NodeLook::start(Hierarchy::find(page_bytes).ok(), page_bytes, keep)
+        .inspect_err(|error| {
+            log::warn!("who holds the node's memory cannot be looked up: no thread: {error}");
+        })
+        .ok()
 }
 
 /// Starts to watch the memory of cgroups; where that cannot be, says so.

@@ -14,7 +14,7 @@ use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{
     Live, Tracing, WAITING,
-    node::{Node, watch_memory},
+    node::{Node, node_look, watch_memory},
     restart::Left,
     work::{self, Begin, NewRules},
 };
@@ -90,6 +90,7 @@ impl Live {
                 awaited: scoping.awaited,
                 asker: runtimes.asker(),
                 curves: sampler.as_ref().map(Sampler::curves),
+                holders: node_look(what.lookups, what.privileges.of(Thread::Memory)),
             },
             what.config,
             what.rules,

@@ -42,7 +42,7 @@ pub(super) fn of(folder: &Path) -> Vec<Resident> {
     largest(found)
 }
 
-fn resident(pid: u32) -> Option<Resident> {
+pub(super) fn resident(pid: u32) -> Option<Resident> {
     let mut status = Vec::new();
     File::open(format!("/proc/{pid}/status"))
         .ok()?

@@ -22,12 +22,14 @@
 //! | `sampler` | the thread |
 //! | `largest` | the largest processes of a cgroup |
 //! | [`kills`] | how often the OOM killer has come: no part of the thread |
+//! | `node` | who holds the node's memory, on a thread of its own |
 
 mod admit;
 mod gauge;
 mod hierarchy;
 pub mod kills;
 mod largest;
+mod node;
 mod purse;
 mod ring;
 mod sampler;
@@ -46,7 +48,7 @@ use std::{
     time::Duration,
 };
 
-pub use self::hierarchy::Hierarchy;
+pub use self::{hierarchy::Hierarchy, node::NodeLook};
 use self::{
     ring::Series,
     sampler::{Look, Message},

@@ -30,6 +30,11 @@ impl Walk {
         self.waiting.is_empty()
     }
 
+    /// Those that are not looked at yet.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = &Path> {
+        self.waiting.iter().map(|(folder, _)| folder.as_path())
+    }
+
     /// The next folder. One that goes meanwhile is passed over.
     pub(super) fn next_folder(&mut self) -> Option<PathBuf> {
         let (folder, depth) = self.waiting.pop()?;

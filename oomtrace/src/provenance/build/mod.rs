@@ -14,7 +14,7 @@ use super::{
     judge::{self, Verdict},
     levels, memory,
     naming::{self, Located},
-    record::{ActorKind, Cause, Death, Evidence, Mechanism, Oom, RuntimeSays, SCHEMA},
+    record::{ActorKind, Cause, Death, Evidence, Mechanism, Oom, OomMemory, RuntimeSays, SCHEMA},
     redact::ArgvPolicy,
     role::{self, Role},
     rules::Rules,
@@ -105,11 +105,15 @@ impl Subject<'_> {
         let known = memory::Known {
             killer,
             curve: case.memory.as_deref(),
+            node: case.node.as_deref(),
             limit,
             limit_lowered: verdict.oom.as_ref().is_some_and(|oom| oom.limit_lowered),
+            node_ran_out: verdict.cause == Cause::GlobalOom
+                && verdict.oom.as_ref().is_some_and(|oom| !oom.by_sysrq),
             page_bytes,
         };
-        let memory = oom.as_ref().and_then(|_| known.before());
+        let mut memory = oom.as_ref().and_then(|_| known.before());
+        self.name_cgroups(memory.as_mut());
         evidence.extend(memory.as_ref().and_then(|memory| known.evidence(memory)));
         let image = case.image.as_ref().and_then(|image| image.argv.as_ref());
         readable(Death {
@@ -342,6 +346,14 @@ impl Subject<'_> {
             Some(Survival::Ended)
         } else {
             self.survived
+        }
+    }
+
+    /// Whose the largest cgroups are.
+    fn name_cgroups(&self, memory: Option<&mut OomMemory>) {
+        for one in memory.into_iter().flat_map(|memory| &mut memory.cgroups) {
+            let place = self.containers.place_at(Some(&one.cgroup), None);
+            (one.container, one.unit) = self.names(&place);
         }
     }
 

@@ -146,6 +146,7 @@ impl Engine {
             Event::MemoryCurve(curve) => self.memory_curve(*curve),
             Event::Unwatched(unwatched) => self.unwatched(unwatched, out),
             Event::Paused(tick) => self.paused(tick, out),
+            Event::NodeMemory(node) => self.node_memory(*node),
             Event::Stopped(tick) => self.stopped(tick, out),
         }
     }
