@@ -26,9 +26,9 @@ use crate::{
 
 /// All processes are looked at in so long, and then all cgroups.
 const TIME: Duration = Duration::from_millis(100);
-/// The thread that judges waits so long: a node runs out of memory seldom, and what held it is
-/// gone soon.
-const PATIENCE: Duration = Duration::from_millis(300);
+/// The thread that judges waits so long, which is more than what is left of such a node needs to
+/// let another thread run: a node runs out of memory seldom, and what held it is gone soon.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Asks for look-ups. The thread ends with it.
 #[derive(Debug)]
