@@ -21,6 +21,8 @@ pub struct Vitals {
     since: Instant,
     stage: AtomicU8,
     taken: AtomicU64,
+    /// Times that something was written at the end, when no entry is taken any more.
+    written: AtomicU64,
     /// When the last entry was taken, in milliseconds after `since`.
     taken_ms: AtomicU64,
     dying: AtomicUsize,
@@ -50,6 +52,7 @@ impl Default for Vitals {
             since: Instant::now(),
             stage: AtomicU8::new(STARTING),
             taken: AtomicU64::new(0),
+            written: AtomicU64::new(0),
             taken_ms: AtomicU64::new(0),
             dying: AtomicUsize::new(0),
             hanging: AtomicUsize::new(0),
@@ -91,6 +94,17 @@ impl Vitals {
     #[must_use]
     pub fn taken(&self) -> u64 {
         self.taken.load(Ordering::Acquire)
+    }
+
+    /// What was taken is being written, and that gets on.
+    pub fn wrote(&self) {
+        self.written.fetch_add(1, Ordering::Release);
+    }
+
+    /// Goes up as long as something is done.
+    #[must_use]
+    pub fn progress(&self) -> u64 {
+        self.taken() + self.written.load(Ordering::Acquire)
     }
 
     /// Victims that were killed and are not written yet.

@@ -3,6 +3,7 @@
 
 use std::{
     fs::File,
+    path::Path,
     process::ExitCode,
     sync::Arc,
     time::{Duration, Instant},
@@ -13,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
     args::{DeathArgs, RunArgs},
-    live::{self, Keeping, Live, Tracing, Turn},
+    live::{self, Live, Tracing, Turn},
     metrics,
     notify::Manager,
     output,
@@ -31,32 +32,27 @@ pub(super) fn run(args: &RunArgs, verbose: u8, started: Instant) -> Result<ExitC
         .store(args.store.path())
         .rereads_rules(&trace.deaths)
         .decide();
+    let store_keeps = privileges.of(Thread::Store);
+    let http_keeps = privileges.of(Thread::Http);
+    let mut what = Tracing {
+        scope: args.scope.scope.clone(),
+        ..Tracing::of(trace, privileges)?
+    };
+    what.keeping.pins.clone_from(&args.pin);
     let mut sinks = Vec::new();
     // First: what goes wrong with stdout does not keep a death from being stored.
     let mut figures = None;
-    let mut keeping = Keeping {
-        pins: args.pin.clone(),
-        store: None,
-    };
-    if let Some(store) = args.store.sink(privileges.of(Thread::Store))? {
-        keeping.store = args
-            .store
-            .path()
-            .map(|path| (path.to_path_buf(), store.settled()));
+    if let Some(store) = args.store.sink(&what.vitals, store_keeps)? {
+        let path = args.store.path().map(Path::to_path_buf);
+        what.keeping.store = path.map(|path| (path, store.settled()));
         figures = Some(store.stats() as Arc<dyn StoreFigures>);
         sinks.push(Box::new(store) as Box<dyn Sink>);
     }
     sinks.push(output::stdout_sink(trace.deaths.output));
-    let http = privileges.of(Thread::Http);
-    let what = Tracing {
-        scope: args.scope.scope.clone(),
-        keeping,
-        ..Tracing::of(trace, privileges)?
-    };
     // It serves until all is written.
     let mut server = None;
     if let Some(at) = args.listen {
-        let (serving, sink) = metrics::serve(at, &what.vitals, figures, http)?;
+        let (serving, sink) = metrics::serve(at, &what.vitals, figures, http_keeps)?;
         sinks.push(sink);
         server = Some(serving);
     }

@@ -2,6 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -14,6 +15,7 @@ use crate::{
         DEFAULT_DAYS, DEFAULT_PATH, DEFAULT_SIZE_BYTES, LEAST_SIZE_BYTES, Limits, Options,
         StoreSink,
     },
+    vitals::Vitals,
 };
 
 /// Options about where deaths are kept, and how long.
@@ -40,7 +42,7 @@ impl StoreArgs {
     }
 
     /// The sink, if there is to be one. `keep`: of its privileges, what its thread keeps.
-    pub(super) fn sink(&self, keep: Keep) -> Result<Option<StoreSink>> {
+    pub(super) fn sink(&self, vitals: &Arc<Vitals>, keep: Keep) -> Result<Option<StoreSink>> {
         if self.no_store {
             return Ok(None);
         }
@@ -53,7 +55,7 @@ impl StoreArgs {
             ..Options::at(&self.store)
         };
         StoreSink::start(&options)
-            .map(Some)
+            .map(|sink| Some(sink.telling(vitals)))
             .context("the thread that stores deaths cannot be started")
     }
 }

@@ -33,7 +33,7 @@ pub(crate) use place::{beside, make_folder, open_private};
 pub use query::{Cursor, Filter, Hidden, Reader, Roles, Span, Stored, Watch, Watched, workload};
 pub use retention::{DEFAULT_DAYS, DEFAULT_SIZE_BYTES, LEAST_SIZE_BYTES, Limits};
 pub use stats::StoreStats;
-pub use writer::{Options, StoreSink};
+pub use writer::{Options, Patience, StoreSink};
 
 /// The wall clock, in nanoseconds since 1970.
 pub(crate) fn now_ns() -> i64 {

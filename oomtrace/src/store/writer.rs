@@ -18,7 +18,7 @@ use super::{
     row::{Begin, Item},
     waiting::{Bounds, Waiting},
 };
-use crate::{privileges::Keep, provenance::record::Record, sinks::Sink};
+use crate::{privileges::Keep, provenance::record::Record, sinks::Sink, vitals::Vitals};
 
 /// From the first record to the commit: others that come meanwhile go with it, later revisions
 /// of the same death among them. With the commit itself it stays well below a second.
@@ -29,8 +29,26 @@ const RETRY: Duration = Duration::from_secs(2);
 const NOTE: Duration = Duration::from_mins(1);
 /// The same trouble is told once in this time.
 const TOLD: Duration = Duration::from_hours(1);
-/// At the end the disk is waited for so long.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the end waits for what is not stored yet.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// For the next records to be stored: a disk that takes none for so long does not answer.
+    pub quiet: Duration,
+    /// For all of them, however well it gets on.
+    pub most: Duration,
+}
+
+impl Default for Patience {
+    /// A commit waits for the disk to have it, which a busy one may take seconds for. As many
+    /// records as may wait are stored in a quarter of a minute; a service manager gives no more
+    /// than a little longer.
+    fn default() -> Self {
+        Self {
+            quiet: Duration::from_secs(4),
+            most: Duration::from_secs(15),
+        }
+    }
+}
 
 /// What is stored where, and how long.
 #[derive(Clone, Debug)]
@@ -40,6 +58,7 @@ pub struct Options {
     /// So many records may wait in memory for a disk, and so much may they take.
     pub most_waiting: usize,
     pub most_waiting_bytes: usize,
+    pub patience: Patience,
     /// Of its privileges, what the thread keeps.
     pub keep: Keep,
 }
@@ -54,6 +73,7 @@ impl Options {
             most_waiting: 20_000,
             most_waiting_bytes: 32 * 1024 * 1024,
             keep: Keep::all(),
+            patience: Patience::default(),
         }
     }
 }
@@ -63,6 +83,9 @@ impl Options {
 pub struct StoreSink {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
+    patience: Patience,
+    /// Who waits for the end, too, is told that it gets on.
+    vitals: Option<Arc<Vitals>>,
 }
 
 #[derive(Debug)]
@@ -71,7 +94,7 @@ struct Shared {
     inside: Mutex<Inside>,
     /// Something has come, or the end.
     news: Condvar,
-    /// The thread has ended.
+    /// Something was stored, or the thread has ended.
     ended: Condvar,
     stats: Arc<StoreStats>,
 }
@@ -79,9 +102,10 @@ struct Shared {
 #[derive(Debug)]
 struct Inside {
     waiting: Waiting,
-    /// Records that came, and how many of them are stored or had to go.
-    came: u64,
-    done: u64,
+    /// So many are on their way to the disk.
+    under_way: usize,
+    /// Commits so far.
+    commits: u64,
     is_ending: bool,
     has_ended: bool,
 }
@@ -109,8 +133,8 @@ impl StoreSink {
                     count: options.most_waiting,
                     bytes: options.most_waiting_bytes,
                 }),
-                came: 0,
-                done: 0,
+                under_way: 0,
+                commits: 0,
                 is_ending: false,
                 has_ended: false,
             }),
@@ -137,7 +161,16 @@ impl StoreSink {
         Ok(Self {
             shared,
             thread: Some(thread),
+            patience: options.patience,
+            vitals: None,
         })
+    }
+
+    /// Has whoever waits for the end know that it gets on.
+    #[must_use]
+    pub fn telling(mut self, vitals: &Arc<Vitals>) -> Self {
+        self.vitals = Some(Arc::clone(vitals));
+        self
     }
 
     /// What was done so far.
@@ -152,7 +185,7 @@ impl StoreSink {
         let shared = Arc::clone(&self.shared);
         Arc::new(move || {
             let inside = shared.lock();
-            inside.came == inside.done
+            inside.waiting.is_empty() && inside.under_way == 0
         })
     }
 
@@ -167,41 +200,102 @@ impl StoreSink {
             }
         };
         let mut inside = self.shared.lock();
-        inside.came += 1;
         let dropped = inside.waiting.push(item);
         self.shared.count(&inside, dropped);
         self.shared.news.notify_all();
     }
 
-    /// Waits until all that can be written is, a little.
+    /// Waits until all that can be written is: as long as it gets on, within bounds.
     fn finish(&mut self) {
         let Some(thread) = self.thread.take() else {
             return;
         };
+        let end = self.wait_for_end();
+        if matches!(end, End::Stored | End::Refused(_)) {
+            let _ = thread.join();
+        }
+        if let Some(text) = end.words(&self.shared.path) {
+            log::error!("{text}");
+        }
+    }
+
+    fn wait_for_end(&self) -> End {
+        let began = Instant::now();
         let mut inside = self.shared.lock();
         inside.is_ending = true;
         self.shared.news.notify_all();
-        let (inside, _) = self
-            .shared
-            .ended
-            .wait_timeout_while(inside, PATIENCE, |inside| !inside.has_ended)
-            .unwrap_or_else(PoisonError::into_inner);
-        let (has_ended, left) = (inside.has_ended, inside.waiting.len());
-        drop(inside);
-        if has_ended {
-            let _ = thread.join();
-        }
-        if !has_ended || left > 0 {
-            let path = crate::event::text::printable(&self.shared.path.display().to_string());
-            log::error!(
-                "{left} records could not be stored in {path}, and end with oomtrace{}",
-                if has_ended {
-                    ""
+        let mut quiet_since = began;
+        let mut commits = inside.commits;
+        loop {
+            let left = inside.waiting.len() + inside.under_way;
+            if inside.has_ended {
+                return if left == 0 {
+                    End::Stored
                 } else {
-                    ": the disk does not answer"
+                    End::Refused(left)
+                };
+            }
+            if inside.commits != commits {
+                commits = inside.commits;
+                quiet_since = Instant::now();
+                if let Some(vitals) = &self.vitals {
+                    vitals.wrote();
                 }
-            );
+            }
+            let quiet = self.patience.quiet.saturating_sub(quiet_since.elapsed());
+            let most = self.patience.most.saturating_sub(began.elapsed());
+            if quiet.is_zero() || most.is_zero() {
+                return match left {
+                    0 => End::Open,
+                    _ if quiet.is_zero() => End::Silent(left),
+                    _ => End::TooSlow(left, self.patience.most),
+                };
+            }
+            inside = self
+                .shared
+                .ended
+                .wait_timeout(inside, quiet.min(most))
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
+    }
+}
+
+/// What has become of all that was to be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Stored,
+    /// Stored, and the journal is not written back into the file.
+    Open,
+    /// So many found no disk that takes them: why was said when it was tried.
+    Refused(usize),
+    /// So many wait for a disk that has taken none for a while.
+    Silent(usize),
+    /// So many were left when so long was over, though it got on.
+    TooSlow(usize, Duration),
+}
+
+impl End {
+    fn words(self, path: &Path) -> Option<String> {
+        let path = crate::event::text::printable(&path.display().to_string());
+        let lost = |left: usize, why: &str| {
+            format!("{left} records could not be stored in {path}, and end with oomtrace{why}")
+        };
+        Some(match self {
+            Self::Stored => return None,
+            Self::Open => format!(
+                "all records are stored in {path}, but it could not be closed in time: who opens it next does what is left to do"
+            ),
+            Self::Refused(left) => lost(left, ""),
+            Self::Silent(left) => lost(left, ": the disk does not answer"),
+            Self::TooSlow(left, most) => lost(
+                left,
+                &format!(
+                    ": the disk takes them, but not all of them within {} s",
+                    most.as_secs_f64()
+                ),
+            ),
+        })
     }
 }
 
@@ -321,12 +415,11 @@ impl Work {
     /// Stores all that waits.
     fn empty(&mut self) -> Result<(), StoreError> {
         loop {
-            let (taken, came) = {
+            let taken = {
                 let mut inside = self.shared.lock();
                 let taken = inside.waiting.take(self.limits.batch());
-                // With these, all that has come so far is done.
-                let is_all = inside.waiting.is_empty();
-                (taken, is_all.then_some(inside.came))
+                inside.under_way = taken.len();
+                taken
             };
             if taken.is_empty() {
                 return Ok(());
@@ -339,11 +432,11 @@ impl Work {
                 Err(error) => Err(error),
             };
             let mut inside = self.shared.lock();
+            inside.under_way = 0;
             match stored {
                 Ok(stored) => {
-                    if let Some(came) = came {
-                        inside.done = inside.done.max(came);
-                    }
+                    inside.commits += 1;
+                    self.shared.ended.notify_all();
                     self.shared.count(&inside, 0);
                     self.shared.stats.add_stored(stored.new);
                     self.watch = watch;
@@ -453,6 +546,108 @@ impl Troubles {
             log::error!(
                 "deaths are stored again; {dropped} records found no room in memory meanwhile and are not stored"
             );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A sink whose thread does what it is told.
+    fn sink(patience: Patience, work: impl FnOnce(&Shared) + Send + 'static) -> StoreSink {
+        let shared = Arc::new(Shared {
+            path: PathBuf::from("/deaths.db"),
+            inside: Mutex::new(Inside {
+                waiting: Waiting::new(Bounds { count: 9, bytes: 9 }),
+                under_way: 0,
+                commits: 0,
+                is_ending: false,
+                has_ended: false,
+            }),
+            news: Condvar::new(),
+            ended: Condvar::new(),
+            stats: Arc::default(),
+        });
+        let its = Arc::clone(&shared);
+        StoreSink {
+            shared,
+            thread: Some(std::thread::spawn(move || work(&its))),
+            patience,
+            vitals: Some(Arc::default()),
+        }
+    }
+
+    fn set(shared: &Shared, change: impl FnOnce(&mut Inside)) {
+        change(&mut shared.lock());
+        shared.ended.notify_all();
+    }
+
+    fn patience(quiet_ms: u64, most_ms: u64) -> Patience {
+        Patience {
+            quiet: Duration::from_millis(quiet_ms),
+            most: Duration::from_millis(most_ms),
+        }
+    }
+
+    #[test]
+    fn what_gets_on_is_waited_for_and_says_so() {
+        let sink = sink(patience(2_000, 60_000), |shared| {
+            for left in (0..6).rev() {
+                set(shared, |inside| inside.under_way = left + 1);
+                std::thread::sleep(Duration::from_millis(500));
+                set(shared, |inside| {
+                    (inside.under_way, inside.commits) = (left, inside.commits + 1);
+                });
+            }
+            set(shared, |inside| inside.has_ended = true);
+        });
+        let began = Instant::now();
+        assert_eq!(sink.wait_for_end(), End::Stored);
+        assert!(
+            began.elapsed() >= Duration::from_secs(3),
+            "longer than what is quiet"
+        );
+        assert!(sink.vitals.as_ref().unwrap().progress() >= 5);
+    }
+
+    #[test]
+    fn each_end_is_told_as_it_is() {
+        let wait = |patience, under_way, has_ended| {
+            let sink = sink(patience, move |shared| {
+                set(shared, |inside| {
+                    (inside.under_way, inside.has_ended) = (under_way, has_ended);
+                });
+            });
+            std::thread::sleep(Duration::from_millis(50));
+            sink.wait_for_end()
+        };
+        let long = 600_000;
+        let ends = [
+            (wait(patience(long, long), 0, true), None),
+            (
+                wait(patience(long, long), 3, true),
+                Some("3 records could not be stored"),
+            ),
+            (
+                wait(patience(100, long), 3, false),
+                Some("the disk does not answer"),
+            ),
+            (
+                wait(patience(long, 100), 3, false),
+                Some("not all of them within 0.1 s"),
+            ),
+            (
+                wait(patience(100, long), 0, false),
+                Some("all records are stored"),
+            ),
+        ];
+        for (end, said) in ends {
+            let words = end.words(Path::new("/deaths.db"));
+            match said {
+                None => assert_eq!(words, None),
+                Some(said) => assert!(words.as_ref().unwrap().contains(said), "{words:?}"),
+            }
         }
     }
 }

@@ -6,11 +6,12 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use oomtrace::{
     sinks::Sink as _,
-    store::{Options, Reader, StoreSink, Trouble},
+    store::{Options, Patience, Reader, StoreSink, Trouble},
 };
 use rusqlite::Connection;
 
@@ -396,6 +397,65 @@ fn the_end_does_not_wait_for_a_disk_for_ever() {
     assert!(began.elapsed() < std::time::Duration::from_secs(10));
     let last = logged(&path).pop().unwrap();
     assert!(last.contains("2 records could not be stored"), "{last}");
+}
+
+/// Ended when many more wait than are stored in a moment: a disk was away, and is back.
+fn behind(path: &Path, patience: Patience) -> StoreSink {
+    const DEATHS: u32 = 4_000;
+    keep_log();
+    store(path, [record(death(0))]);
+    let other = Connection::open(path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let options = Options {
+        patience,
+        most_waiting_bytes: 1 << 30,
+        ..Options::at(path)
+    };
+    let mut sink = StoreSink::start(&options).unwrap();
+    for number in 1..=DEATHS {
+        sink.write(&record(death(number))).unwrap();
+    }
+    wait_for("error", || sink.stats().errors() > 0);
+    assert_eq!(sink.stats().waiting(), u64::from(DEATHS));
+    other.execute_batch("ROLLBACK").unwrap();
+    sink.settle(true).unwrap();
+    sink
+}
+
+#[test]
+fn a_store_that_is_behind_is_waited_for_at_the_end() {
+    let folder = Folder::new();
+    let path = folder.store();
+    let most = Duration::from_secs(300);
+    let sink = behind(&path, Patience { most, quiet: most });
+    assert_eq!(sink.stats().stored(), 4_000);
+    let lines = logged(&path);
+    assert!(
+        lines.iter().all(|line| !line.contains("end with oomtrace")),
+        "{lines:#?}"
+    );
+    assert_eq!(all(&path).len(), 4_001);
+}
+
+#[test]
+fn a_store_that_takes_too_long_at_the_end_is_not_called_dead() {
+    let folder = Folder::new();
+    let path = folder.store();
+    let quiet = Duration::from_secs(300);
+    let most = Duration::from_millis(100);
+    let sink = behind(&path, Patience { most, quiet });
+    let stored = sink.stats().stored();
+    let last = logged(&path).pop().unwrap();
+    assert!(
+        last.contains("not all of them within 0.1 s") && !last.contains("does not answer"),
+        "{last}"
+    );
+    let left: u64 = last.split(' ').next().unwrap().parse().unwrap();
+    // What is on its way is among those that are left.
+    assert!(
+        stored < 4_000 && left + stored >= 4_000,
+        "{left} and {stored}"
+    );
 }
 
 #[test]

@@ -74,23 +74,23 @@ pub(super) fn block_on(tracing: impl Future<Output = Result<ExitCode>>) -> Resul
 /// Patience with the second thread, as long as it gets on.
 struct Patience {
     vitals: Arc<Vitals>,
-    taken: u64,
+    progress: u64,
     since: Instant,
 }
 
 impl Patience {
     fn new(vitals: Arc<Vitals>) -> Self {
         Self {
-            taken: vitals.taken(),
+            progress: vitals.progress(),
             vitals,
             since: Instant::now(),
         }
     }
 
     fn lasts(&mut self) -> bool {
-        let taken = self.vitals.taken();
-        if taken != self.taken {
-            self.taken = taken;
+        let progress = self.vitals.progress();
+        if progress != self.progress {
+            self.progress = progress;
             self.since = Instant::now();
         }
         self.since.elapsed() < PATIENCE
