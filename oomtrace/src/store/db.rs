@@ -5,6 +5,7 @@ use std::{path::Path, time::Duration};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, params};
 
 use super::{
+    age::{Clock, Moment},
     error::{Purpose, StoreError, Trouble},
     place::Lock,
     retention::{self, Limits, Step},
@@ -29,6 +30,7 @@ pub(super) struct Db {
     connection: Connection,
     lock: Lock,
     limits: Limits,
+    clock: Clock,
     path: std::path::PathBuf,
 }
 
@@ -73,6 +75,7 @@ impl Db {
             connection,
             lock,
             limits,
+            clock: Clock::default(),
             path: path.to_path_buf(),
         })
     }
@@ -114,10 +117,12 @@ impl Db {
     }
 
     /// One step towards age and size: see [`retention`].
-    pub(super) fn trim(&mut self, now_ns: i64) -> Result<Step, StoreError> {
+    pub(super) fn trim(&mut self, now: Moment) -> Result<Step, StoreError> {
         self.check()?;
-        retention::step(&mut self.connection, self.limits, now_ns)
-            .map_err(|error| self.failed(&error))
+        self.clock
+            .oldest_ns(&self.connection, now, self.limits.age)
+            .and_then(|oldest_ns| retention::step(&mut self.connection, self.limits, oldest_ns))
+            .map_err(|error| StoreError::sqlite(&self.path, Purpose::Write, &error))
     }
 
     /// Whether it is still worth writing to.

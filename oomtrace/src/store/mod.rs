@@ -8,12 +8,14 @@
 //! | [`waiting`] | what is not stored yet, bounded |
 //! | [`db`] | the connection that writes |
 //! | [`retention`] | what goes, so that age and size stay within their limits |
+//! | [`age`] | how old it is, whatever the wall clock is set to |
 //! | [`writer`] | the thread that does it all, and the sink before it |
 //! | [`query`] | the connection that reads |
 //!
 //! There is one writer a file, and any number of readers beside it. No event and no other sink
 //! ever waits for a disk.
 
+mod age;
 mod db;
 mod error;
 mod place;

@@ -61,11 +61,6 @@ impl Limits {
         let beside = self.most_journal_bytes() + self.journal_bytes() + 64 * 1024;
         self.size_bytes.saturating_sub(beside)
     }
-
-    fn oldest_ns(self, now_ns: i64) -> i64 {
-        let age = i64::try_from(self.age.as_nanos()).unwrap_or(i64::MAX);
-        now_ns.saturating_sub(age)
-    }
 }
 
 /// What a step did.
@@ -76,13 +71,13 @@ pub(super) struct Step {
     pub(super) more: bool,
 }
 
-/// Takes one step.
+/// Takes one step; what is from before `oldest_ns` is too old.
 pub(super) fn step(
     connection: &mut Connection,
     limits: Limits,
-    now_ns: i64,
+    oldest_ns: i64,
 ) -> rusqlite::Result<Step> {
-    if let Some(step) = delete(connection, limits.oldest_ns(now_ns))? {
+    if let Some(step) = delete(connection, oldest_ns)? {
         return Ok(step);
     }
     let pages = Pages::of(connection)?;

@@ -11,6 +11,7 @@ use std::{
 
 use super::{
     StoreStats,
+    age::Moment,
     db::Db,
     error::{StoreError, Trouble},
     now_ns, place,
@@ -483,7 +484,7 @@ impl Work {
 
     /// One step of it. True: another one is due.
     fn trim_once(&mut self) -> Result<bool, StoreError> {
-        let step = self.db()?.trim(now_ns())?;
+        let step = self.db()?.trim(Moment::now())?;
         self.shared.stats.add_deleted(step.deleted);
         Ok(step.more)
     }
