@@ -63,14 +63,24 @@ fn table(reader: &Reader, filter: &Filter, limit: usize) -> Result<usize> {
     let table = Table::of(&rows, crate::store::now_ns());
     let mut text = table.render(width, output::colour(stdout.is_terminal()));
     let hidden = reader.hidden(filter, if has_more { last.time_ns } else { i64::MIN })?;
+    let count = |count: u64| {
+        if hidden.is_least {
+            format!("{count} or more")
+        } else {
+            count.to_string()
+        }
+    };
     let mut notes = Vec::new();
     if hidden.along > 0 {
-        notes.push(format!("{} that went along with others", hidden.along));
+        notes.push(format!(
+            "{} that went along with others",
+            count(hidden.along)
+        ));
     }
     if hidden.helpers > 0 {
         notes.push(format!(
             "{} of container runtimes' own helpers",
-            hidden.helpers
+            count(hidden.helpers)
         ));
     }
     if !notes.is_empty() {

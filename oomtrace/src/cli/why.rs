@@ -1,11 +1,13 @@
 //! `oomtrace why`: one stored death, told in full.
 
 use std::{
+    collections::HashMap,
     fs,
     io::{self, IsTerminal as _, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::Path,
     process::ExitCode,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, anyhow};
@@ -24,14 +26,16 @@ use crate::{
         html,
         story::{self, Look},
     },
-    store::{Filter, Reader, Roles, Stored, now_ns, workload},
+    store::{Filter, Glance, Reader, Roles, Stored, now_ns},
     why::{Around, Story, tell},
 };
 
 /// Of a page where nothing says how wide it may be.
 const WIDTH: usize = 100;
-/// So many of the latest deaths of a target are looked at.
-const LOOKED_AT: usize = 200;
+/// So long the deaths of a target are looked at for its workloads.
+const LOOKING: Duration = Duration::from_millis(25);
+/// So many deaths after another are counted.
+const AFTER: usize = 200;
 /// So many workloads are listed to choose from.
 const CHOICE: usize = 20;
 /// So many earlier deaths are set beside one.
@@ -46,8 +50,8 @@ pub(super) fn run(args: &WhyArgs) -> Result<ExitCode> {
         Some(target) => match of(&reader, target)? {
             Choice::One(stored) => Some(*stored),
             Choice::None => None,
-            Choice::Several(all) => {
-                output::complain(&choose(target, &all));
+            Choice::Several(several) => {
+                output::complain(&choose(target, &several));
                 return Ok(ExitCode::from(code::FAILED));
             }
         },
@@ -111,16 +115,27 @@ fn latest(reader: &Reader) -> Result<Option<Stored>> {
 enum Choice {
     None,
     One(Box<Stored>),
-    /// The latest death of each workload.
-    Several(Vec<Stored>),
+    Several(Several),
+}
+
+/// More than one workload, or more than one death.
+struct Several {
+    count: usize,
+    /// The latest of each, no more than are shown.
+    latest: Vec<Stored>,
+}
+
+/// Deaths that may be meant, the newest first.
+struct Meant {
+    found: Vec<Glance>,
+    /// There was no time for those that are older than these.
+    is_cut: bool,
 }
 
 /// What somebody points at.
 fn of(reader: &Reader, typed: &str) -> Result<Choice> {
     if let Some(id) = typed.strip_prefix("id:") {
-        return Ok(by_workload(reader.by_id(id, CHOICE)?, |stored| {
-            stored.id.clone()
-        }));
+        return Ok(by_id(reader.by_id(id, CHOICE)?));
     }
     if let Some(pid) = typed.strip_prefix("pid:") {
         let pid = pid
@@ -130,30 +145,68 @@ fn of(reader: &Reader, typed: &str) -> Result<Choice> {
     }
     let target = Target::parse(typed)?;
     // What went along with another says less than that one; but it may be what is asked for.
-    let mut found = reader.of_target(&target, Roles::Own, LOOKED_AT)?;
-    if found.is_empty() {
-        found = reader.of_target(&target, Roles::Workloads, LOOKED_AT)?;
-    }
-    if matches!(target, Target::Any(_)) {
-        if found.is_empty() {
-            let of_command = Filter {
-                command: Some(typed.to_owned()),
-                roles: Roles::Workloads,
-                ..Filter::default()
-            };
-            found = reader.list(&of_command, None, LOOKED_AT)?;
-        }
-        found.extend(reader.by_id(typed, CHOICE)?);
-        if let Ok(pid) = typed.parse() {
-            found.extend(reader.of_pid(pid, 1)?);
-        }
-    }
-    found.sort_by_key(|stored| std::cmp::Reverse(stored.time_ns));
+    let roles = [Roles::Own, Roles::Workloads];
     // Whatever is below one cgroup belongs together.
     if matches!(target, Target::Cgroup(_)) {
-        return Ok(first(found));
+        for roles in roles {
+            let found = reader.of_target(&target, roles, 1)?;
+            if !found.is_empty() {
+                return Ok(first(found));
+            }
+        }
+        return Ok(Choice::None);
     }
-    Ok(by_workload(found, workload_of))
+    let is_any = matches!(target, Target::Any(_));
+    let until = Instant::now() + LOOKING;
+    let mut filters: Vec<Filter> = roles
+        .into_iter()
+        .map(|roles| Filter {
+            targets: vec![target.clone()],
+            roles,
+            ..Filter::default()
+        })
+        .collect();
+    if is_any {
+        filters.push(Filter {
+            command: Some(typed.to_owned()),
+            roles: Roles::Workloads,
+            ..Filter::default()
+        });
+    }
+    let mut meant = Meant {
+        found: Vec::new(),
+        is_cut: false,
+    };
+    for filter in &filters {
+        let (found, is_all) = reader.glances(filter, until)?;
+        if !found.is_empty() {
+            meant = Meant {
+                found,
+                is_cut: !is_all,
+            };
+            break;
+        }
+    }
+    if is_any {
+        let mut more = reader.by_id(typed, CHOICE)?;
+        if let Ok(pid) = typed.parse() {
+            more.extend(reader.of_pid(pid, 1)?);
+        }
+        meant.found.extend(more.iter().map(Stored::glance));
+        meant
+            .found
+            .sort_by_key(|one| std::cmp::Reverse(one.time_ns));
+    }
+    if meant.is_cut
+        && let Some(oldest) = meant.found.last()
+    {
+        output::complain(&format!(
+            "{:?} has very many deaths: only those since {} were looked at",
+            printable(typed),
+            when::local(oldest.time_ns)
+        ));
+    }
+    by_workload(reader, meant.found)
 }
 
 fn first(found: Vec<Stored>) -> Choice {
@@ -163,56 +216,57 @@ fn first(found: Vec<Stored>) -> Choice {
     }
 }
 
+fn by_id(found: Vec<Stored>) -> Choice {
+    if found.len() > 1 {
+        return Choice::Several(Several {
+            count: found.len(),
+            latest: found,
+        });
+    }
+    first(found)
+}
+
 /// The latest of each, if there are several. Where a main process died within a moment of it,
 /// that one: it says more than what ended with it.
-fn by_workload(found: Vec<Stored>, key: impl Fn(&Stored) -> String) -> Choice {
+fn by_workload(reader: &Reader, found: Vec<Glance>) -> Result<Choice> {
     const A_MOMENT_NS: i64 = 10_000_000_000;
-    let mut keys: Vec<String> = Vec::new();
-    let mut latest: Vec<Stored> = Vec::new();
-    for stored in found {
-        let key = key(&stored);
-        let Some(at) = keys.iter().position(|seen| *seen == key) else {
-            keys.push(key);
-            latest.push(stored);
+    let mut places: HashMap<String, usize> = HashMap::new();
+    let mut latest: Vec<Glance> = Vec::new();
+    for glance in found {
+        let Some(at) = places.get(&glance.workload) else {
+            places.insert(glance.workload.clone(), latest.len());
+            latest.push(glance);
             continue;
         };
-        if let Some(later) = latest.get_mut(at)
-            && stored.is_main()
-            && !later.is_main()
-            && later.time_ns.saturating_sub(stored.time_ns) < A_MOMENT_NS
+        if let Some(later) = latest.get_mut(*at)
+            && glance.is_main
+            && !later.is_main
+            && later.time_ns.saturating_sub(glance.time_ns) < A_MOMENT_NS
         {
-            *later = stored;
+            *later = glance;
         }
     }
-    if latest.len() > 1 {
-        return Choice::Several(latest);
+    let mut shown = Vec::new();
+    for glance in latest.iter().take(CHOICE) {
+        shown.extend(reader.whole(glance)?);
     }
-    first(latest)
+    Ok(if latest.len() > 1 {
+        Choice::Several(Several {
+            count: latest.len(),
+            latest: shown,
+        })
+    } else {
+        first(shown)
+    })
 }
 
-/// What a death is one of: the container by its name, in a pod and its like; the unit; or the
-/// command in its cgroup.
-fn workload_of(stored: &Stored) -> String {
-    let word = |text: &Option<String>| text.clone().unwrap_or_default();
-    if let Some(id) = &stored.container_id {
-        let name = stored.container.as_ref().unwrap_or(id);
-        let pods = stored.pod.as_deref().map(workload).unwrap_or_default();
-        return format!("container {} {pods} {name}", word(&stored.namespace));
-    }
-    match &stored.unit {
-        Some(unit) => format!("unit {unit}"),
-        None => format!("process {} {}", word(&stored.cgroup), word(&stored.comm)),
-    }
-}
-
-fn choose(typed: &str, all: &[Stored]) -> String {
-    let shown = all.get(..CHOICE).unwrap_or(all);
+fn choose(typed: &str, several: &Several) -> String {
     format!(
         "{} workloads or deaths may be meant by {:?}: choose one by its id, or say which kind it is \
          (container:, pod:, unit:, cgroup:, pid:, id:)\n{}",
-        all.len(),
+        several.count,
         printable(typed),
-        Table::of(shown, now_ns())
+        Table::of(&several.latest, now_ns())
             .with_whole_ids()
             .render(output::width(), false)
     )
@@ -244,12 +298,12 @@ fn since(reader: &Reader, stored: &Stored) -> Result<String> {
         roles: Roles::Workloads,
         ..Filter::default()
     };
-    let after = reader.list(&filter, None, LOOKED_AT)?;
+    let after = reader.list(&filter, None, AFTER)?;
     let Some(latest) = after.first() else {
         return Ok(String::new());
     };
     let count = match after.len() {
-        LOOKED_AT => format!("{LOOKED_AT} or more"),
+        AFTER => format!("{AFTER} or more"),
         count => count.to_string(),
     };
     Ok(format!(

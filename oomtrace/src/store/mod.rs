@@ -32,7 +32,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub use error::{StoreError, Trouble};
 pub use place::DEFAULT_PATH;
 pub(crate) use place::{beside, make_folder, open_private};
-pub use query::{Cursor, Filter, Hidden, Reader, Roles, Span, Stored, Watch, Watched, workload};
+pub use query::{
+    Cursor, Filter, Glance, Hidden, Reader, Roles, Span, Stored, Watch, Watched, workload,
+};
 pub use retention::{DEFAULT_DAYS, DEFAULT_SIZE_BYTES, LEAST_SIZE_BYTES, Limits};
 pub use stats::StoreStats;
 pub use writer::{Options, Patience, StoreSink};

@@ -77,6 +77,14 @@ const STEPS: &[&str] = &["
         name TEXT PRIMARY KEY,
         value INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
+",
+    // What tells the workloads of a pod and of a container's name from each other, without a look
+    // into the table.
+    "
+    DROP INDEX deaths_pod;
+    DROP INDEX deaths_container;
+    CREATE INDEX deaths_pod ON deaths (pod, time_ns, weight, container, namespace) WHERE pod IS NOT NULL;
+    CREATE INDEX deaths_container ON deaths (container, time_ns, weight, namespace, pod) WHERE container IS NOT NULL;
 "];
 
 /// The version that this program writes.

@@ -1,5 +1,7 @@
 //! What `list`, `show` and `why` ask.
 
+use std::time::{Duration, Instant};
+
 use oomtrace::{
     identity::target::Target,
     provenance::record::{Cause, Container, Death, Role, Unit},
@@ -114,6 +116,77 @@ fn most_people_want_to_see_deaths_in_their_own_right() {
     assert_eq!((hidden.along, hidden.helpers), (2, 1));
     let hidden = reader.hidden(&filter(Roles::Workloads), i64::MIN).unwrap();
     assert_eq!((hidden.along, hidden.helpers), (0, 1));
+}
+
+/// Of a slice, what died in it and what died in its units are found in two ways.
+#[test]
+fn what_is_hidden_in_a_slice_counts_once() {
+    let folder = Folder::new();
+    let of = |number, name: &str, slice: &str| {
+        let mut death = unit(number, name, Role::UnitChild);
+        death.cause = Cause::NamespaceExit;
+        death.unit.as_mut().unwrap().slice = Some(slice.to_owned());
+        death
+    };
+    let deaths = [
+        of(1, "a.service", "x.slice"),
+        of(2, "b.service", "x.slice"),
+        of(3, "x.slice", "-.slice"),
+        of(4, "x.slice", "x.slice"),
+        of(5, "c.service", "y.slice"),
+    ];
+    store(&folder.store(), deaths.map(record));
+    let reader = Reader::open(&folder.store()).unwrap();
+    let hidden = |typed: &str| {
+        let filter = Filter {
+            targets: vec![Target::parse(typed).unwrap()],
+            ..Filter::default()
+        };
+        let hidden = reader.hidden(&filter, i64::MIN).unwrap();
+        assert!(!hidden.is_least);
+        (hidden.along, hidden.helpers)
+    };
+    assert_eq!(hidden("unit:x.slice"), (4, 0));
+    assert_eq!(hidden("x.slice"), (4, 0));
+    assert_eq!(hidden("unit:y.slice"), (1, 0));
+    assert_eq!(hidden("unit:c.service"), (1, 0));
+}
+
+/// However often one container of a pod has died since, the other one is found.
+#[test]
+fn every_workload_of_a_target_is_looked_at() {
+    let folder = Folder::new();
+    let of = |number, name: &str| {
+        let mut death = container(number, name);
+        let container = death.container.as_mut().unwrap();
+        container.pod = Some("shop-0".to_owned());
+        container.namespace = None;
+        death
+    };
+    let deaths = std::iter::once(of(1, "web")).chain((2..=500).map(|number| of(number, "proxy")));
+    store(&folder.store(), deaths.map(record));
+    let reader = Reader::open(&folder.store()).unwrap();
+    let filter = Filter {
+        targets: vec![Target::parse("pod:shop-0").unwrap()],
+        ..Filter::default()
+    };
+    let later = Instant::now() + Duration::from_secs(60);
+    let (found, is_all) = reader.glances(&filter, later).unwrap();
+    assert!(is_all);
+    assert_eq!(found.len(), 500);
+    assert!(found.is_sorted_by(|one, next| one.time_ns >= next.time_ns));
+    let oldest = found.last().unwrap();
+    assert_ne!(oldest.workload, found[0].workload);
+    assert!(
+        found[..499]
+            .iter()
+            .all(|one| one.workload == found[0].workload)
+    );
+    assert_eq!(reader.whole(oldest).unwrap().unwrap().pid, 1);
+    assert_eq!(reader.whole(oldest).unwrap().unwrap().glance(), *oldest);
+    // Without time it says that those are not all.
+    let (few, is_all) = reader.glances(&filter, Instant::now()).unwrap();
+    assert!(!is_all && few.len() < 500, "{}", few.len());
 }
 
 #[test]

@@ -178,6 +178,35 @@ fn several_are_listed_to_choose_from() {
     );
 }
 
+/// A proxy that has died three hundred times since hides nothing.
+#[test]
+fn why_asks_which_container_of_a_pod_is_meant() {
+    let folder = Folder::new();
+    let of = |number, name: &str| {
+        let mut death = death(number);
+        death.victim.role = Some(Role::ContainerInit);
+        let container = death.container.as_mut().unwrap();
+        container.name = Some(name.to_owned());
+        container.pod = Some("shop-0".to_owned());
+        record(death)
+    };
+    let deaths = std::iter::once(of(1, "web")).chain((2..=300).map(|number| of(number, "proxy")));
+    store(&folder.store(), deaths);
+    let done = oomtrace(&folder.store(), &["why", "pod:shop-0"]);
+    assert_eq!(done.status.code(), Some(1), "{done:?}");
+    let text = stderr(&done);
+    assert!(
+        text.starts_with("oomtrace: 2 workloads or deaths may be meant"),
+        "{text}"
+    );
+    assert!(
+        text.contains("10d4559a-300-") && text.contains("10d4559a-1-42152851930"),
+        "{text}"
+    );
+    let one = oomtrace(&folder.store(), &["why", "container:web"]);
+    assert!(stdout(&one).contains("10d4559a-1-"), "{one:?}");
+}
+
 #[test]
 fn a_word_of_a_newer_version_is_listed_and_shown_as_it_is() {
     let folder = filled();

@@ -3,16 +3,21 @@
 //! keeps the writer's journal from being written back.
 
 mod around;
+mod glance;
 mod open;
 mod plan;
 mod span;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, ToSql};
 
-use self::plan::{Plan, Way};
 pub use self::{
     around::workload,
+    glance::Glance,
     span::{Hidden, Span, Watch, Watched},
+};
+use self::{
+    glance::workload_of,
+    plan::{Plan, Way},
 };
 use super::{
     error::{Purpose, StoreError},
@@ -112,10 +117,23 @@ impl Stored {
         }
     }
 
-    /// Whether a container or a unit ended with it.
+    /// What tells which workload it is one of.
     #[must_use]
-    pub fn is_main(&self) -> bool {
-        is_main(self.role.as_deref())
+    pub fn glance(&self) -> Glance {
+        Glance {
+            key: self.cursor.key,
+            time_ns: self.time_ns,
+            is_main: self.cursor.weight == weight::MAIN,
+            workload: workload_of(&[
+                &self.container_id,
+                &self.container,
+                &self.namespace,
+                &self.pod,
+                &self.unit,
+                &self.cgroup,
+                &self.comm,
+            ]),
+        }
     }
 
     /// Where an answer goes on behind this one.

@@ -111,9 +111,34 @@ impl Way {
             ))
     }
 
+    /// Whether the index that gives it in order tells of container, pod and namespace, too.
+    pub(super) fn is_of_names(&self) -> bool {
+        let columns = ["d.pod = ?", "d.container = ?", "d.namespace = ?"];
+        let mut conditions = self.0.iter().map(|(condition, _)| condition.as_str());
+        conditions
+            .next()
+            .is_some_and(|first| columns[..2].contains(&first))
+            && conditions.all(|other| columns.contains(&other))
+    }
+
     fn and(mut self, other: Self) -> Self {
         self.0.extend(other.0);
         self
+    }
+
+    /// All its conditions, their values numbered in order, behind so many others.
+    pub(super) fn condition(&self, behind: usize) -> String {
+        let numbered: Vec<String> = self
+            .0
+            .iter()
+            .enumerate()
+            .map(|(at, (condition, _))| condition.replace('?', &format!("?{}", behind + at + 1)))
+            .collect();
+        numbered.join(" AND ")
+    }
+
+    pub(super) fn values(&self) -> impl Iterator<Item = &dyn ToSql> {
+        self.0.iter().map(|(_, value)| value as &dyn ToSql)
     }
 }
 
@@ -168,17 +193,13 @@ impl Plan {
 
     /// All conditions of a way, their values numbered in order.
     pub(super) fn condition(&self, way: &Way) -> String {
-        let conditions = self.common.0.iter().chain(&way.0);
-        let numbered: Vec<String> = conditions
-            .enumerate()
-            .map(|(at, (condition, _))| condition.replace('?', &format!("?{}", at + 1)))
-            .collect();
-        numbered.join(" AND ")
+        let parts = [self.common.condition(0), way.condition(self.common.0.len())];
+        let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        parts.join(" AND ")
     }
 
     pub(super) fn values<'a>(&'a self, way: &'a Way) -> Vec<&'a dyn ToSql> {
-        let conditions = self.common.0.iter().chain(&way.0);
-        conditions.map(|(_, value)| value as &dyn ToSql).collect()
+        self.common.values().chain(way.values()).collect()
     }
 }
 
