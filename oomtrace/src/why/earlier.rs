@@ -5,7 +5,10 @@ use serde::Serialize;
 use time::Duration;
 
 use super::timeline::moment;
-use crate::provenance::{human_bytes, record::Death};
+use crate::provenance::{
+    human_bytes, human_duration,
+    record::{Cause, Death},
+};
 
 /// Intervals are alike when the longest is no longer than this many times the shortest.
 const ALIKE: f64 = 1.5;
@@ -29,6 +32,9 @@ pub struct Earlier {
     pub every_s: Option<u64>,
     /// Memory in use at each of the OOM kills; when all are alike.
     pub level_bytes: Option<u64>,
+    /// Of stop timeouts of which nothing but time was short: the longest that it was given, and
+    /// that did not suffice. How much would is not known.
+    pub grace_too_short_ms: Option<u64>,
     pub text: String,
 }
 
@@ -42,8 +48,12 @@ pub(super) fn of(death: &Death, before: &[Death]) -> Option<Earlier> {
         .collect();
     let alike = std::iter::once(death).chain(same.iter().copied());
     let every = rhythm(alike.clone());
-    let level_bytes = level(alike);
-    let text = words(death, before.len(), same.len(), first, every, level_bytes);
+    let level_bytes = level(alike.clone());
+    let graces = graces(alike);
+    let mut text = words(death, before.len(), same.len(), first, every, level_bytes);
+    if let Some((shortest, longest)) = graces {
+        text.push_str(&grace_words(shortest, longest));
+    }
     Some(Earlier {
         count: before.len(),
         same_cause: same.len(),
@@ -51,6 +61,7 @@ pub(super) fn of(death: &Death, before: &[Death]) -> Option<Earlier> {
         latest: latest.time.clone(),
         every_s: every.map(|every| every.whole_seconds().unsigned_abs()),
         level_bytes,
+        grace_too_short_ms: graces.map(|(_, longest)| longest),
         text,
     })
 }
@@ -82,6 +93,36 @@ fn level<'a>(deaths: impl Iterator<Item = &'a Death>) -> Option<u64> {
     let (least, most) = (levels.iter().min()?, levels.iter().max()?);
     let is_same = levels.len() > 1 && (*most as f64) <= (1.0 + SAME_LEVEL) * (*least as f64);
     is_same.then_some(*most)
+}
+
+/// The shortest and the longest time that it was given to stop and that was too short, in
+/// milliseconds; `None` if it never ran out of time.
+fn graces<'a>(deaths: impl Iterator<Item = &'a Death>) -> Option<(u64, u64)> {
+    let all: Vec<u64> = deaths.filter_map(too_short).collect();
+    Some((*all.iter().min()?, *all.iter().max()?))
+}
+
+/// How long it was given, if it took the request and had not ended by then. One that ignores it,
+/// is frozen or hangs needs something else than time.
+fn too_short(death: &Death) -> Option<u64> {
+    let stop = death.stop.as_ref()?;
+    let is_short = death.cause == Cause::StopTimeout
+        && matches!(&*stop.reason, "handled" | "ending" | "not_taken");
+    is_short.then_some(stop.grace_ms)
+}
+
+fn grace_words(shortest_ms: u64, longest_ms: u64) -> String {
+    let words = |ms: u64| human_duration(ms.saturating_mul(1_000_000));
+    let (shortest, longest) = (words(shortest_ms), words(longest_ms));
+    if shortest == longest {
+        format!(
+            "; it was given {longest} to stop, which did not suffice: how much longer it takes is not known"
+        )
+    } else {
+        format!(
+            "; it was given {shortest} to {longest} to stop, and not even {longest} sufficed: how much longer it takes is not known"
+        )
+    }
 }
 
 fn words(

@@ -266,6 +266,13 @@ fn what_became_of_the_request_is_told() {
     assert_eq!(slow.stop.as_ref().unwrap().result, "delivered");
     assert_code(&slow, "stop_signal_handled");
     assert_eq!(slow.advice[0].code, "stop_faster");
+    // What is known is that this was too little, and no more.
+    assert!(
+        slow.advice[0].text.contains("still there after 1.0 s")
+            && slow.advice[0].text.contains("how much more is not known"),
+        "{:?}",
+        slow.advice[0]
+    );
     // Process 1 of a container drops what it has no handler for: another advice.
     let init = Process {
         ns_tgid: Some(1),

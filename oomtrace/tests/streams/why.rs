@@ -221,5 +221,53 @@ fn deaths_that_are_alike_are_said_to_be() {
     };
     let earlier = tell(&all[0], &around).earlier.unwrap();
     assert_eq!((earlier.every_s, earlier.level_bytes), (None, None));
+    assert_eq!(earlier.grace_too_short_ms, None);
     assert_eq!(tell(&all[3], &Around::default()).earlier, None);
+}
+
+/// The longest time that did not suffice is all that is known of what would.
+#[test]
+fn what_was_too_little_time_to_stop_is_said_and_no_more() {
+    let victim = process(4000, "victim");
+    let asked = Sigkill {
+        stops: vec![stop(SIGTERM, &process(2000, "master"), 2 * S)],
+        ..kill(&process(2000, "master"), &victim)
+    };
+    let slow = run(stream([sigkill(&asked), exit(&victim, BY_SIGKILL)])).the_death();
+    let given = |grace_ms: u64, reason: &'static str| {
+        let mut death = slow.clone();
+        let stop = death.stop.as_mut().unwrap();
+        (stop.grace_ms, stop.reason) = (grace_ms, reason.into());
+        death
+    };
+    let said = |death: &Death, before: &[Death]| {
+        let around = Around {
+            before,
+            ..Around::default()
+        };
+        let earlier = tell(death, &around).earlier.unwrap();
+        (earlier.grace_too_short_ms, earlier.text)
+    };
+    let before = [
+        given(2_000, "handled"),
+        given(30_000, "ending"),
+        // More time is of no use to one that ignores the request, or cannot take it.
+        given(90_000, "ignored"),
+        given(90_000, "frozen"),
+    ];
+    let (longest_ms, text) = said(&given(10_000, "handled"), &before);
+    assert_eq!(longest_ms, Some(30_000));
+    assert!(
+        text.ends_with(
+            "; it was given 2.0 s to 30.0 s to stop, and not even 30.0 s sufficed: how much longer it takes is not known"
+        ),
+        "{text}"
+    );
+    let (longest_ms, text) = said(&given(2_000, "handled"), &before[..1]);
+    assert_eq!(longest_ms, Some(2_000));
+    assert!(
+        text.contains("it was given 2.0 s to stop, which did not suffice"),
+        "{text}"
+    );
+    assert_eq!(said(&given(9_000, "ignored"), &before[2..]).0, None);
 }
