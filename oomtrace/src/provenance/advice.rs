@@ -213,7 +213,15 @@ impl About<'_> {
     /// A container that goes on without one of its processes may be broken.
     fn left_behind(&self) -> Option<&'static str> {
         let is_child = self.at.role == Role::Child && self.verdict.cause == Cause::CgroupOom;
-        (is_child && self.survived == Some(Survival::GoesOn)).then_some("left_behind")
+        let is_left = is_child && self.survived == Some(Survival::GoesOn);
+        // The hierarchy of the memory controller is one for all levels.
+        let mut levels = self.victim.memcg.iter();
+        let is_v1 = levels.any(|level| level.v1 == Some(true));
+        is_left.then_some(if is_v1 {
+            "left_behind_v1"
+        } else {
+            "left_behind"
+        })
     }
 
     fn value(&self, name: &str) -> Option<String> {

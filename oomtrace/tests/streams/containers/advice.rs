@@ -63,11 +63,16 @@ fn over_the_limit(victim: Process) -> Death {
 }
 
 fn over_the_limit_of(victim: Process, container: &ContainerFacts) -> Death {
+    over_the_limit_on(false, victim, container)
+}
+
+fn over_the_limit_on(is_v1: bool, victim: Process, container: &ContainerFacts) -> Death {
     let own = victim.memory_cgroup.clone().unwrap();
     let full = MemcgLevel {
         usage_pages: Some(LIMIT_PAGES),
         max_pages: Some(LIMIT_PAGES),
         oom_events: Some(1),
+        v1: Some(is_v1),
         ..level(1, &own)
     };
     let victim = Process {
@@ -141,8 +146,15 @@ fn a_shell_that_runs_the_program_is_told_from_the_program() {
 #[test]
 fn a_container_that_goes_on_broken_is_said_to() {
     let death = over_the_limit(worker(&docker()));
-    assert!(text(&death, "left_behind").contains("memory.oom.group"));
+    assert!(text(&death, "left_behind").contains("set memory.oom.group of its cgroup"));
     assert!(!says(&over_the_limit(init(&docker())), "left_behind"));
+    // Cgroup v1 has no such file.
+    let death = over_the_limit_on(true, worker(&docker()), &web());
+    let said = text(&death, "left_behind");
+    assert!(
+        said.contains("health check") && !said.contains("set memory.oom.group"),
+        "{said}"
+    );
 }
 
 /// Chosen by the OOM killer when the node, with 64 GiB, ran out.
