@@ -71,6 +71,10 @@ pub struct MemoryCurve {
     pub cgroup: String,
     /// The oldest first.
     pub samples: Vec<MemorySample>,
+    /// From one look to the next, as far as they were made; those that saw no news between two
+    /// others are left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval_ns: Option<u64>,
     /// When the cgroup was made, if that was seen.
     pub made_ns: Option<u64>,
     /// The last that was read before it was looked up.

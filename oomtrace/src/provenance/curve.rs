@@ -15,13 +15,20 @@
 //! | `ramp` | it rose in most parts of its life, and in none of them by most of it: a leak |
 //! | `plateau` | it was parked within [`PARKED`] of the limit for most of the later half: the limit is too small for what runs there |
 //!
+//! A stretch that nobody saw is no line between its ends ([`Looks`]): where it rose or fell by a
+//! [`STEP`] unseen, what comes after that stretch is read alone, and nothing where the kill came
+//! at the end of it; unless the growth that was seen before goes on through it.
+//!
 //! A curve that none fits has no reading: that is a finding, too. Steps go before a burst, for
 //! the last step is one by itself; a burst goes before a ramp, for what was there before it does
 //! not matter then. The slope is the median of the slopes between all pairs of points
 //! (Theil and Sen): a short rise at the start or the end does not bend it.
 
+mod looks;
+
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::looks::Looks;
 use super::words::{bytes, duration_ns};
 
 /// What a curve looked like: see the module.
@@ -98,9 +105,43 @@ pub(super) struct Found {
 /// Time is cut into so many parts.
 const GRID: usize = 60;
 
-/// Reads a curve: points in order of time, the last one the kill, and the limit.
+/// Reads a curve: points in order of time, the last one the kill, the limit, and how often it was
+/// looked at.
 #[must_use]
-pub(super) fn read(points: &[Point], limit_bytes: f64) -> Found {
+pub(super) fn read(points: &[Point], limit_bytes: f64, looks: Looks) -> Found {
+    let Some(at) = looks.unseen(points, limit_bytes) else {
+        return read_seen(points, limit_bytes);
+    };
+    let (before, after) = points.split_at(at);
+    let (Some(from), Some(to)) = (before.last(), after.first()) else {
+        return read_seen(points, limit_bytes);
+    };
+    let took = seconds(to.at_s - from.at_s);
+    if after.len() > 1 {
+        let mut found = read_seen(after, limit_bytes);
+        found
+            .why
+            .push_str(&format!("; the {took} before that were not watched"));
+        return found;
+    }
+    let mut why = format!(
+        "the last {took} before the kill were not watched: the working set went from {} to {} meanwhile, and whether by a leak or a burst nobody saw",
+        size(from.bytes),
+        size(to.bytes)
+    );
+    let seen = read_seen(before, limit_bytes);
+    if !matches!(seen.reading, None | Some(Reading::TooShort)) {
+        why.push_str(&format!("; before that {}", seen.why));
+    }
+    Found {
+        reading: None,
+        slope_bytes_per_s: None,
+        why,
+    }
+}
+
+/// The same where all was seen.
+fn read_seen(points: &[Point], limit_bytes: f64) -> Found {
     let (Some(first), Some(last)) = (points.first(), points.last()) else {
         return too_short(0.0);
     };

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 pub use super::curve::Reading;
 use super::{
     case::Kill,
-    curve::{self, Point},
+    curve::{self, Looks, Point},
     node,
     record::{Evidence, OomCgroup, OomRead},
     words,
@@ -236,7 +236,7 @@ impl Known<'_> {
                 })
             })
             .collect();
-        let mut found = curve::read(&points, limit_bytes as f64);
+        let mut found = curve::read(&points, limit_bytes as f64, self.looks());
         let absent = match self.curve {
             None => Some("nobody watched it"),
             Some(curve) => curve.absent.as_deref(),
@@ -245,6 +245,12 @@ impl Known<'_> {
             found.why = format!("what came before was not seen: {absent}");
         }
         found
+    }
+
+    /// How often it was looked at.
+    fn looks(&self) -> Looks {
+        let interval_ns = self.curve.and_then(|curve| curve.interval_ns);
+        Looks::every(interval_ns.map_or(1.0, |interval_ns| interval_ns as f64 / 1e9))
     }
 
     /// When what is read begins: with the one that was chosen, where the memory was its own. In a

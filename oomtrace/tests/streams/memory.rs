@@ -92,6 +92,7 @@ fn leak() -> MemoryCurve {
                 MemorySample(KILLED_NS - (20 - at) * S, bytes + MIB, Some(bytes))
             })
             .collect(),
+        interval_ns: Some(S),
         made_ns: Some(KILLED_NS - 21 * S),
         split: Some(SplitAt {
             boottime_ns: KILLED_NS - 2 * S,
@@ -427,6 +428,37 @@ fn curves_of_real_processes_are_read_as_what_they_were() {
         seen += 1;
     }
     assert!(seen >= 5, "{seen}");
+}
+
+/// The sampler hung, or what was page cache was not known.
+#[test]
+fn a_stretch_that_was_not_watched_is_said_to_be() {
+    let kill = oom(4000);
+    let curve = MemoryCurve {
+        samples: (0..20)
+            .map(|at| MemorySample(KILLED_NS - (30 - at) * S, 10 * MIB, Some(9 * MIB)))
+            .chain([MemorySample(KILLED_NS - 2 * S, 50 * MIB, None)])
+            .collect(),
+        ..leak()
+    };
+    let end = exit(&kill.victim, BY_SIGKILL);
+    let death = answered([sigkill(&kill), end.clone()], Some(&curve)).the_death();
+    assert_eq!(memory(&death).reading, None);
+    assert!(
+        memory(&death)
+            .why
+            .contains("the last 11.0 s before the kill were not watched"),
+        "{}",
+        memory(&death).why
+    );
+    assert_eq!(death.advice[0].code, "check_memory_use");
+    // Where looks are that far apart, that is how it is watched.
+    let slow = MemoryCurve {
+        interval_ns: Some(10 * S),
+        ..curve
+    };
+    let death = answered([sigkill(&kill), end], Some(&slow)).the_death();
+    assert_ne!(memory(&death).reading, None);
 }
 
 /// A cgroup that outlives its processes: each of them leaks, and this is the third.

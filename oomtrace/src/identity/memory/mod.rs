@@ -170,6 +170,7 @@ impl Curves {
         let mut curve = match known {
             Some(series) => MemoryCurve {
                 samples: series.samples(),
+                interval_ns: Some(series.interval_ns),
                 made_ns: series.made_ns,
                 split: series.split,
                 absent: None,

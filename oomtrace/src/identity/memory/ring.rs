@@ -57,7 +57,7 @@ pub(super) enum Need {
 pub(super) struct Series {
     began_ns: u64,
     page_bytes: u64,
-    interval_ns: u64,
+    pub(super) interval_ns: u64,
     pub(super) limit_bytes: u64,
     /// When the cgroup was made, if that was seen.
     pub(super) made_ns: Option<u64>,
