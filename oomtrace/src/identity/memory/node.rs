@@ -50,11 +50,7 @@ struct Sight {
 
 impl NodeLook {
     /// Starts the thread. `keep`: of its privileges, what it keeps.
-    pub fn start(
-        hierarchy: Option<Hierarchy>,
-        page_bytes: u64,
-        keep: Keep,
-    ) -> io::Result<Self> {
+    pub fn start(hierarchy: Option<Hierarchy>, page_bytes: u64, keep: Keep) -> io::Result<Self> {
         let sight = Sight {
             proc: (!host::in_pid_namespace()).then(|| PathBuf::from("/proc")),
             hierarchy,
