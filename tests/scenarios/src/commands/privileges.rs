@@ -176,6 +176,7 @@ fn of_run(options: &Options) -> Result<Vec<String>> {
             ("oomtrace-ask", of_asking()),
             ("oomtrace-read", of_asking()),
             ("oomtrace-memory", SYS_PTRACE | DAC_READ_SEARCH),
+            ("oomtrace-node", SYS_PTRACE | DAC_READ_SEARCH),
             ("oomtrace-store", 0),
             ("oomtrace-http", 0),
         ],
@@ -341,6 +342,7 @@ fn of_exec(options: &Options) -> Result<Vec<String>> {
                 ("oomtrace-ask", of_asking()),
                 ("oomtrace-read", of_asking()),
                 ("oomtrace-memory", SYS_PTRACE | DAC_READ_SEARCH),
+                ("oomtrace-node", SYS_PTRACE | DAC_READ_SEARCH),
             ],
         )?);
         let own = own_status()?;

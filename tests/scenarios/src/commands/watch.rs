@@ -29,6 +29,8 @@ pub(super) struct Seen {
     pub(super) kind: String,
     pub(super) id: String,
     pub(super) revision: u32,
+    #[serde(rename = "final")]
+    pub(super) is_final: bool,
     pub(super) cause: String,
     pub(super) victim: SeenProcess,
     pub(super) sender: Option<SeenProcess>,
