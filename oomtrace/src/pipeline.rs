@@ -7,12 +7,13 @@ use std::{
     collections::BTreeMap,
     fs::File,
     io::{self, BufWriter},
+    sync::Arc,
 };
 
 use oomtrace_common::maps::CgroupKey;
 use thiserror::Error;
 
-pub(crate) use self::keeper::{Keeper, Stored};
+use self::keeper::Keeper;
 use crate::{
     event::{
         Event, Group,
@@ -22,7 +23,7 @@ use crate::{
         memory::{MemoryAsk, MemoryCurve, NodeMemory},
         recording::Writer,
     },
-    journal::OomCounts,
+    journal::{Journal, OomCounts},
     provenance::{Config, Engine, Output, record::Record, rules::Rules, scope::Scope},
     sinks::Sink,
 };
@@ -116,7 +117,7 @@ pub struct Pipeline<L: Lookups> {
     /// Why the recording is not complete.
     recording_failed: Option<io::Error>,
     sinks: Vec<Box<dyn Sink>>,
-    pub(crate) keeper: Keeper,
+    keeper: Keeper,
     /// Deaths that the tracer before had no time to write.
     untold: Vec<Record>,
 }
@@ -186,6 +187,16 @@ impl<L: Lookups> Pipeline<L> {
             }
         }
         self.take(entry)
+    }
+
+    /// Writes down all that is taken, but for the kernel's records: who reads those has written them
+    /// down already. `is_stored` tells whether every record that was written is stored.
+    pub fn keep_in(
+        &mut self,
+        journal: Arc<Journal>,
+        is_stored: Arc<dyn Fn() -> bool + Send + Sync>,
+    ) {
+        self.keeper = Keeper::new(journal, is_stored);
     }
 
     /// Takes what the tracer before has left: what it had taken, as it had; what nobody has, as if

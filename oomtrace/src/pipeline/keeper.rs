@@ -19,7 +19,7 @@ const CUT_BYTES: u64 = 1 << 20;
 
 /// See the module. Without a journal it does nothing.
 #[derive(Debug, Default)]
-pub(crate) struct Keeper {
+pub(super) struct Keeper {
     journal: Option<Arc<Journal>>,
     /// All records are stored.
     is_stored: Option<Stored>,
@@ -41,8 +41,7 @@ pub(crate) struct Keeper {
 }
 
 /// Tells whether all records are stored.
-#[derive(Clone)]
-pub(crate) struct Stored(pub(crate) Arc<dyn Fn() -> bool + Send + Sync>);
+struct Stored(Arc<dyn Fn() -> bool + Send + Sync>);
 
 impl std::fmt::Debug for Stored {
     fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -54,10 +53,13 @@ impl std::fmt::Debug for Stored {
 const COUNT_NS: u64 = 60_000_000_000;
 
 impl Keeper {
-    pub(crate) fn new(journal: Arc<Journal>, is_stored: Stored) -> Self {
+    pub(super) fn new(
+        journal: Arc<Journal>,
+        is_stored: Arc<dyn Fn() -> bool + Send + Sync>,
+    ) -> Self {
         Self {
             journal: Some(journal),
-            is_stored: Some(is_stored),
+            is_stored: Some(Stored(is_stored)),
             ..Self::default()
         }
     }

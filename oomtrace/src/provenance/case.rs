@@ -14,6 +14,8 @@ use crate::event::{
 };
 
 const MOST_KILLS: usize = 8;
+/// Two programs see the same signal within this time.
+const SAME_NS: u64 = 10_000_000;
 /// How many ended thread groups are remembered, so that none is reported twice.
 const MOST_ENDED: usize = 8192;
 
@@ -176,6 +178,19 @@ impl Case {
         let ended = self.exit.as_ref().map(|exit| &exit.victim);
         let argv = image.or_else(|| killed.or(ended)?.argv.as_ref())?;
         Some(&argv.args)
+    }
+
+    /// While programs hand over to others, for a moment both see the same signal. One task cannot
+    /// send two that are delivered to a thread group so soon: the first ends it.
+    pub(super) fn is_seen_twice(&self, kill: &Sigkill) -> bool {
+        self.kills.iter().any(|before| {
+            let before = &before.event;
+            before.result == kill.result
+                && kill.result == SignalResult::Delivered
+                && before.sender.tid == kill.sender.tid
+                && before.sender.group == kill.sender.group
+                && before.boottime_ns.abs_diff(kill.boottime_ns) < SAME_NS
+        })
     }
 
     /// Keeps a SIGKILL. Beyond [`MOST_KILLS`] one without effect gives way to the first that

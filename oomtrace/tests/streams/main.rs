@@ -17,6 +17,7 @@
 //! | `properties` | no stream makes it panic, lose a death or tell one twice |
 //! | `output` | no name makes a line, or moves a cursor, in what is written |
 //! | `reading` | what was written is read back as it was |
+//! | `restart` | a tracer that is killed anywhere, and the next one: the same deaths |
 //! | `robustness` | no bytes make the decoder or the reader panic |
 
 #![expect(clippy::unwrap_used, reason = "a panic is a failed test")]
@@ -33,6 +34,7 @@ mod output;
 mod properties;
 mod reading;
 mod replay;
+mod restart;
 mod robustness;
 mod stops;
 mod support;

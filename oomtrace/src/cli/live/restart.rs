@@ -25,7 +25,7 @@ use crate::{
         memory::{Hierarchy, kills},
     },
     journal::{Journal, JournalError, OomCounts, Recovered},
-    pipeline::{Keeper, Pipeline, PipelineError, Stored},
+    pipeline::{Pipeline, PipelineError},
     probe::{
         attach::{Older, Probe},
         kmsg::KernelLog,
@@ -48,7 +48,7 @@ pub(in crate::cli) struct Keeping {
 /// What the tracer before has left, and the journal to go on with.
 pub(super) struct Left {
     store: PathBuf,
-    is_stored: Stored,
+    is_stored: Arc<dyn Fn() -> bool + Send + Sync>,
     pub(super) journal: Arc<Journal>,
     recovered: Recovered,
 }
@@ -62,7 +62,7 @@ impl Left {
         match Journal::open(&path) {
             Ok((journal, recovered)) => Some(Self {
                 store,
-                is_stored: Stored(is_stored),
+                is_stored,
                 journal,
                 recovered,
             }),
@@ -161,7 +161,7 @@ impl Resumption {
             is_of_this_boot,
             unwatched,
         } = self;
-        pipeline.keeper = Keeper::new(left.journal, left.is_stored);
+        pipeline.keep_in(left.journal, left.is_stored);
         let recovered = left.recovered;
         if recovered.unreadable > 0 {
             log::error!(

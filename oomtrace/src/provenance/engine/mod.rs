@@ -215,6 +215,9 @@ impl Engine {
             .cloned();
         let line = self.oom_lines.get(&group.tgid).cloned();
         let case = self.open.entry(group).or_default();
+        if case.is_seen_twice(&kill) {
+            return;
+        }
         let mut baseline = oom::Baseline::new();
         if is_own {
             self.latest_own
