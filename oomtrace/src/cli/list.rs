@@ -11,7 +11,7 @@ use super::{
     args::{Format, ListArgs},
     code, output,
     table::Table,
-    when,
+    unseen, when,
 };
 use crate::{
     event::text::printable,
@@ -93,6 +93,12 @@ fn table(reader: &Reader, filter: &Filter, limit: usize) -> Result<usize> {
         text.push_str(&format!(
             "the newest {limit} of more; --limit N shows more, 0 all of them\n"
         ));
+    }
+    // What died then is not in the table.
+    let since_ns = if has_more { last.time_ns } else { i64::MIN };
+    let since_ns = filter.since_ns.unwrap_or(i64::MIN).max(since_ns);
+    if let Some(unseen) = unseen::note(reader, since_ns, None)? {
+        text.push_str(&format!("{unseen}\n"));
     }
     output::print(text.as_bytes())?;
     Ok(rows.len())

@@ -20,6 +20,7 @@ mod shield;
 mod show;
 mod store;
 mod table;
+mod unseen;
 mod user;
 mod when;
 mod why;

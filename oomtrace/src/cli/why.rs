@@ -16,7 +16,7 @@ use super::{
     args::{Format, WhyArgs},
     code, output,
     table::Table,
-    when,
+    unseen, when,
 };
 use crate::{
     event::text::printable,
@@ -275,17 +275,19 @@ fn choose(typed: &str, several: &Several) -> String {
 fn nothing(reader: &Reader, typed: Option<&str>) -> Result<String> {
     let span = reader.span()?;
     let what = typed.map_or_else(String::new, |typed| format!(" of {:?}", printable(typed)));
+    let unseen = unseen::note(reader, i64::MIN, typed)?;
+    let unseen = unseen.map_or_else(String::new, |unseen| format!("\nbut: {unseen}"));
     Ok(match (span.first_ns, span.last_ns) {
         (Some(first_ns), Some(last_ns)) => format!(
             "no death{what} is stored\n\
-             found: {} deaths from {} to {}\n\
+             found: {} deaths from {} to {}{unseen}\n\
              do: look for it with `oomtrace list --all`",
             span.deaths,
             when::local(first_ns),
             when::local(last_ns)
         ),
         _ => format!(
-            "no death{what} is stored, and no other\n\
+            "no death{what} is stored, and no other{unseen}\n\
              do: let `oomtrace run` trace until it happens"
         ),
     })

@@ -115,7 +115,7 @@ fn time_ns(text: &str) -> i64 {
 }
 
 /// RFC 3339 in nanoseconds since 1970.
-pub(super) fn parse_time(text: &str) -> Option<i64> {
+pub(crate) fn parse_time(text: &str) -> Option<i64> {
     let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
     i64::try_from(time.unix_timestamp_nanos()).ok()
 }

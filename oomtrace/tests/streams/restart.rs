@@ -28,7 +28,10 @@ struct Told(Arc<Mutex<BTreeMap<String, Death>>>);
 
 impl Told {
     fn deaths(&self) -> BTreeMap<String, Death> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 

@@ -1,6 +1,8 @@
 //! What is in the store as a whole, and when a tracer watched.
 
-use super::{Filter, Reader, Roles};
+use rusqlite::ToSql;
+
+use super::{Filter, Reader, Roles, limit_of};
 use crate::{
     provenance::record::{Gap, Record},
     store::{error::StoreError, row::weight},
@@ -117,6 +119,30 @@ impl Reader {
         Ok(hidden)
     }
 
+    /// The latest stretches that ended after a moment and in which nobody traced, the latest first.
+    pub fn unwatched(&self, since_ns: i64, limit: usize) -> Result<Vec<Gap>, StoreError> {
+        let limit = limit_of(limit);
+        self.gaps(
+            "WHERE lost = 0 AND to_ns > ?1 ORDER BY to_ns DESC LIMIT ?2",
+            &[&since_ns, &limit],
+        )
+    }
+
+    fn gaps(&self, which: &str, values: &[&dyn ToSql]) -> Result<Vec<Gap>, StoreError> {
+        let read = || -> rusqlite::Result<Vec<String>> {
+            self.connection
+                .prepare_cached(&format!("SELECT json FROM gaps {which}"))?
+                .query_map(values, |row| row.get(0))?
+                .collect()
+        };
+        let lines = read().map_err(|error| self.failed(&error))?;
+        let gap = |line: &String| match serde_json::from_str(line) {
+            Ok(Record::Gap(gap)) => Some(gap),
+            _ => None,
+        };
+        Ok(lines.iter().filter_map(gap).collect())
+    }
+
     /// Whether a tracer watched at a moment.
     pub fn watched(&self, time_ns: i64) -> Result<Watched, StoreError> {
         const COLUMNS: &str =
@@ -138,24 +164,10 @@ impl Reader {
             before = watch("WHERE seen_ns < ?1 ORDER BY seen_ns DESC LIMIT 1")?;
             after = watch("WHERE started_ns > ?1 ORDER BY started_ns LIMIT 1")?;
         }
-        let lines: Vec<String> = self
-            .connection
-            .prepare_cached(
-                "SELECT json FROM gaps WHERE to_ns >= ?1 AND from_ns <= ?1 ORDER BY to_ns LIMIT 100",
-            )
-            .and_then(|mut statement| {
-                statement
-                    .query_map([time_ns], |row| row.get(0))?
-                    .collect::<rusqlite::Result<_>>()
-            })
-            .map_err(|error| self.failed(&error))?;
-        let gaps = lines
-            .iter()
-            .filter_map(|line| match serde_json::from_str(line) {
-                Ok(Record::Gap(gap)) => Some(gap),
-                _ => None,
-            })
-            .collect();
+        let gaps = self.gaps(
+            "WHERE to_ns >= ?1 AND from_ns <= ?1 ORDER BY to_ns LIMIT 100",
+            &[&time_ns],
+        )?;
         let deleted_until_ns = self.one(
             "SELECT value FROM meta WHERE name = 'deleted_until_ns'",
             &[],

@@ -451,6 +451,17 @@ fn unpinned(options: &Options) -> Result<Vec<String>> {
     if !death::of(&finished.records, victim).is_empty() {
         problems.push("a death that nobody saw is told as one".to_owned());
     }
+    // Who asks for the victim is told, and who looks at all.
+    if logged {
+        let target = format!("pid:{victim}");
+        let why = ask(options, &["why", &target, "--store", &store])?;
+        let words = [
+            "nobody traced from",
+            "inferred, not seen",
+            &victim.to_string(),
+        ];
+        problems.extend(lacks("why", &why.stderr, &words));
+    }
     // A third one has nothing to say of the same stretch.
     let third = end(options, start_with(options, &store, &[])?)?;
     let again = third.records.iter().any(|record| {
