@@ -243,6 +243,12 @@ impl<L: Lookups> Pipeline<L> {
         self.sort_held(stored).map(drop)
     }
 
+    /// What is taken happens now: of what happened before this tracer was there, memory tells nothing
+    /// any more.
+    fn looks_at_memory(&self) -> bool {
+        self.source == Source::Live && !self.keeper.holds_back()
+    }
+
     /// Sorts the records that were held back by who may not have them. Returns how many of each
     /// cgroup the OOM killer had taken.
     fn sort_held(
@@ -341,12 +347,12 @@ impl<L: Lookups> Pipeline<L> {
                     self.lookups.ask_container(ask);
                 }
                 Output::AskContainer(ask) => self.keeper.asked(ask),
-                Output::AskMemory(ask) if self.source == Source::Live => {
+                Output::AskMemory(ask) if self.looks_at_memory() => {
                     if let Some(curve) = self.lookups.memory(&ask) {
                         self.take(&Entry::MemoryCurve(Box::new(curve)))?;
                     }
                 }
-                Output::AskNodeMemory if self.source == Source::Live => {
+                Output::AskNodeMemory if self.looks_at_memory() => {
                     if let Some(node) = self.lookups.node_memory() {
                         self.take(&Entry::NodeMemory(Box::new(node)))?;
                     }

@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     privileges::Thread,
+    probe::pins,
     sinks::{Sink, metrics::StoreFigures},
 };
 
@@ -39,6 +40,13 @@ pub(super) fn run(args: &RunArgs, verbose: u8, started: Instant) -> Result<ExitC
         ..Tracing::of(trace, privileges)?
     };
     what.keeping.pins.clone_from(&args.pin);
+    if args.pin.is_none() && pins::are_left() {
+        log::warn!(
+            "programs that another run has left in {} are attached, and what they see is not told by this one\n\
+             do: run with --pin, which takes them over, or remove them (oomtrace detach)",
+            pins::DEFAULT_FOLDER
+        );
+    }
     let mut sinks = Vec::new();
     // First: what goes wrong with stdout does not keep a death from being stored.
     let mut figures = None;

@@ -96,8 +96,9 @@ pub(super) struct LossReader {
 }
 
 impl LossReader {
-    /// Goes on where whoever read these maps before has left off.
-    pub(super) fn new(maps: LossMaps) -> Result<Self, MapError> {
+    /// Goes on where whoever read these maps before has left off. `since_ns`: since when they are
+    /// written, `CLOCK_BOOTTIME`.
+    pub(super) fn new(maps: LossMaps, since_ns: u64) -> Result<Self, MapError> {
         let told = PerCpuArray::try_from(maps.told)?;
         let seen = (0..kind::COUNT)
             .map(|kind| Ok(told.get(&(kind as u32), 0)?.iter().copied().collect()))
@@ -111,7 +112,7 @@ impl LossReader {
             seen,
             is_untold: false,
             programs: Vec::new(),
-            looked_ns: host::now().boottime_ns,
+            looked_ns: since_ns,
         };
         if reader.rounds == 0 {
             reader.next_round()?;

@@ -135,6 +135,16 @@ impl Pins {
     }
 }
 
+/// Whether some are left in [`DEFAULT_FOLDER`] by a tracer that is gone.
+#[must_use]
+pub fn are_left() -> bool {
+    let folder = Path::new(DEFAULT_FOLDER);
+    folder.exists()
+        && Pins::open(folder)
+            .and_then(|pins| pins.generations())
+            .is_ok_and(|generations| !generations.is_empty())
+}
+
 /// Which programs they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Programs {

@@ -49,6 +49,10 @@ fn is_recent(boottime_ns: u64, now_ns: u64) -> bool {
 impl Engine {
     /// Asks how memory was used before a kill, if the OOM killer sent it.
     pub(super) fn ask_memory(&mut self, group: Group, kill: &Kill, out: &mut Vec<Output>) {
+        // Nobody could look then, and what is there now is another matter.
+        if kill.event.boottime_ns < self.here_ns {
+            return;
+        }
         let found = mechanism::find(&kill.event, kill.marked, &self.rules);
         if !matches!(found.mechanism, Mechanism::OomKiller | Mechanism::OomGroup) {
             return;

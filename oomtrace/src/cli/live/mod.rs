@@ -233,7 +233,7 @@ impl Live {
             let (journal, last) = (&self.journal, &mut self.last);
             let mut is_known = false;
             let record = self.probe.get_mut().next_record(&mut |record| {
-                is_known = last.take().is_some_and(|last| last == record);
+                is_known = last.as_ref().is_some_and(|last| last == record);
                 if let Some(journal) = journal.as_ref().filter(|_| !is_known) {
                     journal.record(record);
                 }
@@ -242,6 +242,7 @@ impl Live {
                 return Turn::GoOn;
             };
             if is_known {
+                *last = None;
                 continue;
             }
             // Once for all that are taken now.
@@ -260,6 +261,7 @@ impl Live {
         if self.drain() == Turn::Ended {
             return Turn::Ended;
         }
+        self.last = None;
         self.probe.get_mut().flush_diagnostics();
         // Losses come before the tick that judges by them: while records wait, so do both.
         if self.held.is_some() || self.more {

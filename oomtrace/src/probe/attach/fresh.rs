@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     event::entry::Absent,
+    identity::host,
     probe::{
         error::ProbeError,
         layout::Layout,
@@ -77,12 +78,13 @@ pub(super) fn attach(
         .map_err(|error| ProbeError::Internal(format!("aya-log: {error}")))?;
     let ring =
         RingBuf::try_from(take_map(&mut ebpf, "EVENTS")?).map_err(|error| map_error(&error))?;
-    let mut losses = LossReader::new(LossMaps {
+    let maps = LossMaps {
         counters: take_map(&mut ebpf, "LOSSES")?,
         round: take_map(&mut ebpf, "ROUND")?,
         told: take_map(&mut ebpf, "TOLD")?,
-    })
-    .map_err(|error| map_error(&error))?;
+    };
+    let mut losses =
+        LossReader::new(maps, host::now().boottime_ns).map_err(|error| map_error(&error))?;
     let found = oom::attach(
         &mut ebpf,
         plan,

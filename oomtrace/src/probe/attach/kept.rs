@@ -84,12 +84,13 @@ struct Read {
 fn read(generation: &Generation) -> Result<Read, ProbeError> {
     let ring =
         RingBuf::try_from(pinned_map(generation, "EVENTS")?).map_err(|error| map_error(&error))?;
-    let mut losses = LossReader::new(LossMaps {
+    let maps = LossMaps {
         counters: pinned_map(generation, "LOSSES")?,
         round: pinned_map(generation, "ROUND")?,
         told: pinned_map(generation, "TOLD")?,
-    })
-    .map_err(|error| map_error(&error))?;
+    };
+    let mut losses =
+        LossReader::new(maps, generation.since_ns).map_err(|error| map_error(&error))?;
     for (name, kind) in MISSED {
         RawTracePoint::from_pin(generation.program(name))
             .and_then(|program| Ok(losses.watch(*kind, program.fd()?)?))

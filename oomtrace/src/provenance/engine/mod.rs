@@ -53,6 +53,8 @@ pub struct Engine {
     pub(super) scope: Scope,
     pub(super) candidates: Vec<Candidate>,
     attached_ns: Option<u64>,
+    /// Since when this tracer has been there; its programs may have been before.
+    pub(super) here_ns: u64,
     pub(super) clock: Clock,
     pub(super) now_ns: u64,
     pub(super) open: HashMap<Group, Case>,
@@ -93,6 +95,7 @@ impl Engine {
             scope: Scope::default(),
             candidates: Vec::new(),
             attached_ns: None,
+            here_ns: 0,
             clock: Clock::default(),
             now_ns: 0,
             open: HashMap::new(),
@@ -172,6 +175,7 @@ impl Engine {
 
     fn attached(&mut self, attached: Attached, out: &mut Vec<Output>) {
         self.attached_ns = Some(attached.resumed_since_ns.unwrap_or(attached.boottime_ns));
+        self.here_ns = attached.boottime_ns;
         self.now_ns = attached.boottime_ns;
         self.clock.set(Tick {
             boottime_ns: attached.boottime_ns,

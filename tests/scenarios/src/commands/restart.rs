@@ -249,9 +249,12 @@ fn half_known(options: &Options) -> Result<Vec<String>> {
     kill(options, tracer)?;
     thread::sleep(PAUSE);
     let pid = victim.kill();
+    // What the kernel's log says of this one was said before the next tracer.
+    let oom = fixture::run(options, "cgroup-oom", &[])?;
     let others = fixture::run(options, "self-kill", &[])?;
     let tracer = ground.start(options, &[])?;
-    let told = |records: &[Value]| !death::of(records, pid).is_empty();
+    let last = others.victim.as_ref().context("a victim")?.pid;
+    let told = |records: &[Value]| !death::of(records, last).is_empty();
     let mut problems = Vec::new();
     if !tracer.wait_for(0, options.record_limit(), told) {
         problems.push("what died meanwhile is not told".to_owned());
@@ -267,6 +270,18 @@ fn half_known(options: &Options) -> Result<Vec<String>> {
     problems.extend(once(&stored, &[pid], "stop_timeout"));
     let pids: Vec<i32> = others.victims().map(|victim| victim.pid).collect();
     problems.extend(once(&stored, &pids, "self_kill"));
+    let starved = oom.victim.iter().filter(|_| oom.skipped.is_none());
+    let starved: Vec<i32> = starved.map(|victim| victim.pid).collect();
+    problems.extend(once(&stored, &starved, "cgroup_oom"));
+    let of_limit = |death: &&Value| death["victim"]["pid"] == starved.first().copied();
+    if let Some(death) = stored.iter().find(of_limit)
+        && death["oom"]["limit_cgroup"] != oom.limit_cgroup.as_deref().unwrap_or_default()
+    {
+        problems.push(format!(
+            "another limit than {:?}: {death}",
+            oom.limit_cgroup
+        ));
+    }
     Ok(problems)
 }
 
