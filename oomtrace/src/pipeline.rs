@@ -26,6 +26,7 @@ use crate::{
     journal::{Journal, OomCounts},
     provenance::{Config, Engine, Output, record::Record, rules::Rules, scope::Scope},
     sinks::Sink,
+    store::says_as_much,
 };
 
 /// Look-ups outside the stream. Their answers become entries of it.
@@ -230,17 +231,20 @@ impl<L: Lookups> Pipeline<L> {
         stored: &mut StoredRevision<'_>,
     ) -> Result<(), PipelineError> {
         let source = std::mem::replace(&mut self.source, Source::Recorded);
+        // A recording is of one boot.
+        let recorder = self.recorder.take();
         self.keeper.begin_again();
-        let entries = entries.into_iter().chain([Entry::Stopped(end)]);
-        entries
+        let taken = entries
             .into_iter()
-            .try_for_each(|entry| self.take(&entry))?;
+            .chain([Entry::Stopped(end)])
+            .try_for_each(|entry| self.take(&entry));
+        self.recorder = recorder;
         self.source = source;
-        drop(self.keeper.take_asked());
-        self.keeper.drop_journal();
+        self.keeper.of_another_boot();
         self.decoder = Decoder::default();
         self.engine.begin_anew();
-        self.sort_held(stored).map(drop)
+        self.sort_held(stored)?;
+        taken
     }
 
     /// What is taken happens now: of what happened before this tracer was there, memory tells nothing
@@ -255,27 +259,32 @@ impl<L: Lookups> Pipeline<L> {
         &mut self,
         stored: &mut StoredRevision<'_>,
     ) -> Result<BTreeMap<String, u64>, PipelineError> {
+        let held = self.keeper.end_again();
+        for record in &held.others {
+            for sink in &mut self.sinks {
+                sink.write_again(record).map_err(PipelineError::Sink)?;
+            }
+        }
         let mut ooms = BTreeMap::new();
-        for record in self.keeper.end_again() {
+        for record in held.deaths.into_values() {
             let Record::Death(death) = &record else {
-                for sink in &mut self.sinks {
-                    sink.write_again(&record).map_err(PipelineError::Sink)?;
-                }
                 continue;
             };
-            if let (1, Some(_), Some(cgroup)) = (death.revision, &death.oom, &death.victim.cgroup) {
+            if let (Some(_), Some(cgroup)) = (&death.oom, &death.victim.cgroup) {
                 *ooms.entry(cgroup.clone()).or_default() += 1;
             }
             let is_stored = stored(&death.id)
-                .is_some_and(|(revision, is_final)| is_final || revision >= death.revision);
+                .is_some_and(|stored| says_as_much(stored, death.revision, death.is_final));
             if !is_stored {
                 self.untold.push(record);
             }
         }
-        let is_first =
-            |record: &&Record| matches!(record, Record::Death(death) if death.revision == 1);
-        let told = self.untold.iter().filter(is_first).count();
-        self.engine.count_from(told as u64);
+        // In the order in which they died.
+        self.untold.sort_by_key(|record| match record {
+            Record::Death(death) => death.boottime_ns,
+            _ => 0,
+        });
+        self.engine.count_from(self.untold.len() as u64);
         Ok(ooms)
     }
 

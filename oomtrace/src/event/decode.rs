@@ -161,6 +161,20 @@ impl Decoder {
         }))
     }
 
+    /// The symbols that are known, for a stream that begins anew: so many at a time.
+    pub(crate) fn known(&self, at_a_time: usize) -> Vec<Entry> {
+        let symbols: Vec<Symbol> = self
+            .symbols
+            .iter()
+            .map(|(address, name)| Symbol {
+                address: *address,
+                name: name.clone(),
+            })
+            .collect();
+        let parts = symbols.chunks(at_a_time.max(1));
+        parts.map(|part| Entry::Symbols(part.to_vec())).collect()
+    }
+
     fn learn(&mut self, symbols: &[Symbol]) {
         for symbol in symbols {
             self.symbols.insert(symbol.address, symbol.name.clone());

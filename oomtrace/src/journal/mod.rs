@@ -22,8 +22,9 @@ mod shrink;
 mod tests;
 
 use std::{
-    fs::{File, TryLockError},
+    fs::{self, File, TryLockError},
     io::{self, Write as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -53,9 +54,9 @@ const COUNTS: u8 = 65;
 /// Behind the name of the store.
 const SUFFIX: &str = ".events";
 /// Beyond this, what is not needed any more is left out.
-const LARGE_BYTES: u64 = 32 << 20;
+const LARGE_BYTES: u64 = 16 << 20;
 /// Beyond this, nothing more is written until it can be cut.
-const MOST_BYTES: u64 = 256 << 20;
+const MOST_BYTES: u64 = 64 << 20;
 
 /// Why there is no journal.
 #[derive(Debug, Error)]
@@ -104,18 +105,24 @@ impl Journal {
             Err(TryLockError::WouldBlock) => return Err(JournalError::Taken),
             Err(TryLockError::Error(error)) => return Err(error.into()),
         }
-        let (recovered, whole_bytes) = recovered::read(&file)?;
+        // One that was made smaller in this moment has another file behind its name.
+        if !is_same(&file, path)? {
+            return Err(JournalError::Taken);
+        }
+        let (mut recovered, whole_bytes) = recovered::read(&file)?;
+        if let Some(foreign) = &mut recovered.foreign {
+            // It stays until all of it is saved.
+            let aside = store::beside(path, &format!(".v{}", foreign.version));
+            fs::rename(path, &aside)?;
+            foreign.path = aside;
+            let (journal, _) = Self::open(path)?;
+            return Ok((journal, recovered));
+        }
         // A frame that was cut off by the end of its writer: its record is in the ring still.
         file.set_len(whole_bytes)?;
-        let mut inside = Inside {
-            file,
-            records: recovered.records(),
-            bytes: whole_bytes,
-            idle_at: None,
-            is_broken: false,
-            shrink_at: LARGE_BYTES,
-            buffer: Vec::new(),
-        };
+        let mut inside = Inside::of(file);
+        inside.records = recovered.records();
+        inside.bytes = whole_bytes;
         inside.end()?;
         if whole_bytes == 0 {
             inside.begin()?;
@@ -176,6 +183,7 @@ impl Journal {
         let was_broken = inside.is_broken;
         inside.is_broken = false;
         inside.records = 0;
+        inside.shrink_at = LARGE_BYTES;
         let mut write = || {
             inside.begin()?;
             if let Some(counts) = counts {
@@ -193,12 +201,6 @@ impl Journal {
             log::warn!("events are kept in {} again", self.shown());
         }
         true
-    }
-
-    /// Anything but ticks after which nothing was to be done.
-    #[must_use]
-    pub fn has_grown_since(&self, bytes: u64) -> bool {
-        self.settled_bytes() != bytes
     }
 
     /// Its size without the idle tick at its end.
@@ -234,6 +236,18 @@ impl Journal {
 }
 
 impl Inside {
+    fn of(file: File) -> Self {
+        Self {
+            file,
+            records: 0,
+            bytes: 0,
+            idle_at: None,
+            is_broken: false,
+            shrink_at: LARGE_BYTES,
+            buffer: Vec::new(),
+        }
+    }
+
     /// An empty file but for its head.
     fn begin(&mut self) -> io::Result<()> {
         self.file.set_len(0)?;
@@ -260,9 +274,16 @@ impl Inside {
         }
         let place = place.map(u64::to_le_bytes);
         let place = place.as_ref().map_or(&[][..], |place| place);
+        let head = match frame::head(kind, place.len() + payload.len()) {
+            Ok(head) => head,
+            Err(error) => {
+                // It alone, and not all that comes after it.
+                log::error!("the journal does without an entry: {error}");
+                return Ok(());
+            }
+        };
         self.buffer.clear();
-        self.buffer
-            .extend_from_slice(&frame::head(kind, place.len() + payload.len())?);
+        self.buffer.extend_from_slice(&head);
         self.buffer.extend_from_slice(place);
         self.buffer.extend_from_slice(payload);
         self.file.write_all(&self.buffer)?;
@@ -270,6 +291,11 @@ impl Inside {
         self.idle_at = None;
         Ok(())
     }
+}
+
+fn is_same(file: &File, path: &Path) -> io::Result<bool> {
+    let (file, named) = (file.metadata()?, fs::metadata(path)?);
+    Ok((file.dev(), file.ino()) == (named.dev(), named.ino()))
 }
 
 /// How often OOM kills had been counted in each cgroup at a moment.

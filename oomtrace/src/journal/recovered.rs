@@ -4,6 +4,7 @@ use std::{
     collections::VecDeque,
     fs::File,
     io::{self, BufReader, Read as _},
+    path::PathBuf,
 };
 
 use bytes::Bytes;
@@ -36,6 +37,10 @@ pub struct Recovered {
 #[derive(Debug)]
 pub struct Foreign {
     pub version: u32,
+    /// Where it is until it is saved elsewhere.
+    pub path: PathBuf,
+    /// When the one who wrote it was there for the last time, as far as that can be read.
+    pub seen: Option<Tick>,
     pub frames: Vec<(u8, Vec<u8>)>,
 }
 
@@ -47,6 +52,26 @@ impl Recovered {
             Entry::Session(session) => Some(session),
             _ => None,
         })
+    }
+
+    /// What was taken, boot by boot; the last part is of [`Self::session`]'s.
+    #[must_use]
+    pub fn boots(&mut self) -> Vec<Vec<Entry>> {
+        let mut boots: Vec<Vec<Entry>> = Vec::new();
+        let mut boot_id = None;
+        for entry in std::mem::take(&mut self.taken) {
+            if let Entry::Session(session) = &entry
+                && boot_id.as_ref() != Some(&session.boot_id)
+            {
+                boot_id = Some(session.boot_id.clone());
+                boots.push(Vec::new());
+            }
+            match boots.last_mut() {
+                Some(boot) => boot.push(entry),
+                None => boots.push(vec![entry]),
+            }
+        }
+        boots
     }
 
     /// How many of the kernel's records there are.
@@ -77,9 +102,14 @@ pub(super) fn read(file: &File) -> io::Result<(Recovered, u64)> {
     let whole = head.len() as u64 + frames.read(&mut from)?;
     if version != VERSION {
         let frames = frames.in_order().map(|(_, kind, payload)| (kind, payload));
+        let frames: Vec<(u8, Vec<u8>)> = frames.filter(|(kind, _)| *kind != COUNTS).collect();
+        let mut ticks = frames.iter().rev().filter(|(kind, _)| *kind == frame::TICK);
+        let seen = ticks.find_map(|(_, payload)| serde_json::from_slice(payload).ok());
         recovered.foreign = Some(Foreign {
             version,
-            frames: frames.filter(|(kind, _)| *kind != COUNTS).collect(),
+            path: PathBuf::new(),
+            seen,
+            frames,
         });
         return Ok((recovered, 0));
     }
@@ -141,8 +171,9 @@ impl Frames {
                 Err(error) if matches!(error.kind(), UnexpectedEof | InvalidData) => break,
                 Err(error) => return Err(error),
             };
-            bytes += (frame::HEAD_BYTES + payload.len()) as u64;
+            let frame_bytes = (frame::HEAD_BYTES + payload.len()) as u64;
             if kind == frame::KERNEL {
+                bytes += frame_bytes;
                 self.records.push_back(payload);
                 continue;
             }
@@ -158,6 +189,7 @@ impl Frames {
                 // Nothing that a tracer writes.
                 None => break,
             };
+            bytes += frame_bytes;
             self.others.push((place, kind, payload));
         }
         Ok(bytes)

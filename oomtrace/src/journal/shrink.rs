@@ -6,11 +6,14 @@ use std::{
     io::{self, Seek as _},
 };
 
-use super::{IDLE, Inside, Journal, LARGE_BYTES, OomCounts, WITH_PLACE, recovered};
+use super::{IDLE, Inside, Journal, LARGE_BYTES, MOST_BYTES, OomCounts, WITH_PLACE, recovered};
 use crate::{
     event::{entry::Entry, frame},
     store,
 };
+
+/// What takes its place until it is whole.
+const NEW: &str = ".new";
 
 impl Journal {
     /// Leaves out what is not `needed`, if it has grown large. Returns how many of the records
@@ -21,10 +24,14 @@ impl Journal {
             return None;
         }
         let left = self.rewrite(&mut inside, taken, &mut needed);
-        inside.shrink_at = LARGE_BYTES.max(2 * inside.bytes);
+        inside.shrink_at = LARGE_BYTES.max(2 * inside.bytes).min(MOST_BYTES);
         // It stays as it is, and there is room to grow.
-        left.inspect_err(|error| log::warn!("{} cannot be made smaller: {error}", self.shown()))
-            .ok()
+        left.inspect_err(|error| {
+            log::warn!("{} cannot be made smaller: {error}", self.shown());
+            let _ = fs::remove_file(store::beside(&self.path, NEW));
+            let _ = inside.end();
+        })
+        .ok()
     }
 
     fn rewrite(
@@ -35,18 +42,10 @@ impl Journal {
     ) -> io::Result<u64> {
         inside.file.rewind()?;
         let (mut recovered, _) = recovered::read(&inside.file)?;
-        let path = store::beside(&self.path, ".new");
+        let path = store::beside(&self.path, NEW);
         let file = store::open_private(&path)?;
         file.lock()?;
-        let mut next = Inside {
-            file,
-            records: 0,
-            bytes: 0,
-            idle_at: None,
-            is_broken: false,
-            shrink_at: 0,
-            buffer: Vec::new(),
-        };
+        let mut next = Inside::of(file);
         next.begin()?;
         let counts: Option<OomCounts> = recovered.counts.take();
         if let Some(counts) = counts {

@@ -238,6 +238,43 @@ fn a_large_one_keeps_what_is_needed() {
 }
 
 #[test]
+fn what_was_taken_is_told_apart_by_boots() {
+    let place = Place::new("journal-boots");
+    let (journal, _) = place.open();
+    let Entry::Session(other) = session() else {
+        panic!();
+    };
+    let other = Entry::Session(Session {
+        boot_id: "next".to_owned(),
+        ..other
+    });
+    for entry in [session(), attached(1), session(), attached(2)] {
+        journal.entry(0, &entry);
+    }
+    journal.record(b"a");
+    journal.entry(1, &other);
+    journal.entry(1, &attached(3));
+    drop(journal);
+    let (_, mut recovered) = place.open();
+    let boots = recovered.boots();
+    let lens: Vec<usize> = boots.iter().map(Vec::len).collect();
+    assert_eq!(lens, [5, 2]);
+    assert_eq!(boots[1], [other, attached(3)]);
+}
+
+#[test]
+fn an_entry_that_is_too_large_is_left_out_alone() {
+    let place = Place::new("journal-large-entry");
+    let (journal, _) = place.open();
+    journal.entry(0, &session());
+    journal.record(&vec![0; 2 << 20]);
+    journal.entry(0, &lost(1));
+    drop(journal);
+    let (_, recovered) = place.open();
+    assert_eq!(recovered.taken, [session(), lost(1)]);
+}
+
+#[test]
 fn one_tracer_at_a_time_has_it() {
     let place = Place::new("journal-taken");
     let (journal, _) = place.open();
@@ -266,6 +303,7 @@ fn what_another_version_wrote_is_handed_on_as_a_recording_has_it() {
     journal.entry(0, &session());
     journal.record(b"a");
     journal.entry(1, &lost(1));
+    journal.idle(1, &tick(7));
     drop(journal);
     let mut bytes = fs::read(place.path()).unwrap();
     bytes[8] = 99;
@@ -274,12 +312,15 @@ fn what_another_version_wrote_is_handed_on_as_a_recording_has_it() {
     assert!(recovered.taken.is_empty() && recovered.rest.is_empty());
     let foreign = recovered.foreign.unwrap();
     assert_eq!(foreign.version, 99);
+    assert!(foreign.path.exists(), "it stays until it is saved");
+    assert_eq!(foreign.seen, Some(tick(7)));
     let entries: Vec<Entry> = foreign
         .frames
         .into_iter()
         .map(|(kind, payload)| frame::decode(kind, payload).unwrap().unwrap())
         .collect();
-    assert_eq!(entries, [session(), kernel("a"), lost(1)]);
+    let wanted = [session(), kernel("a"), lost(1), Entry::Tick(tick(7))];
+    assert_eq!(entries, wanted);
     drop(journal);
     assert!(place.open().1.foreign.is_none(), "it has begun anew");
 }

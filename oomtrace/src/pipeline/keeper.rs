@@ -1,7 +1,7 @@
 //! The journal's part in the pipeline: entries go into it as they are taken, and out of it when
 //! oomtrace is started again.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     event::{
@@ -14,6 +14,8 @@ use crate::{
     provenance::{Engine, record::Record},
 };
 
+/// So many symbols make an entry.
+const SYMBOLS: usize = 2048;
 /// It is cut when so much has come to it.
 const CUT_BYTES: u64 = 1 << 20;
 
@@ -28,7 +30,7 @@ pub(super) struct Keeper {
     /// What is taken comes from the journal.
     pub(super) is_again: bool,
     /// Records that may have been written before.
-    held: Option<Vec<Record>>,
+    held: Option<Held>,
     /// Questions that the tracer before had asked, without their answers.
     asked: Vec<Ask>,
     /// What a journal begins with.
@@ -38,6 +40,14 @@ pub(super) struct Keeper {
     /// When OOM kills were counted last.
     counted_ns: Option<u64>,
     now: Tick,
+}
+
+/// Records that are held back.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    /// Of each death the last word, by its id.
+    pub(super) deaths: BTreeMap<String, Record>,
+    pub(super) others: Vec<Record>,
 }
 
 /// Tells whether all records are stored.
@@ -64,22 +74,18 @@ impl Keeper {
         }
     }
 
-    /// What was in the journal is settled: it begins anew.
-    pub(super) fn drop_journal(&mut self) {
+    /// What comes now is another boot's, though the journal still holds what was before.
+    pub(super) fn of_another_boot(&mut self) {
         self.begin = [None, None];
-        if let Some(journal) = &self.journal
-            && journal.cut(self.taken, &[], None)
-        {
-            self.taken = 0;
-        }
+        self.asked.clear();
     }
 
     pub(super) fn begin_again(&mut self) {
         self.is_again = true;
-        self.held = Some(Vec::new());
+        self.held = Some(Held::default());
     }
 
-    pub(super) fn end_again(&mut self) -> Vec<Record> {
+    pub(super) fn end_again(&mut self) -> Held {
         self.is_again = false;
         self.held.take().unwrap_or_default()
     }
@@ -90,9 +96,14 @@ impl Keeper {
 
     /// Keeps a record back, while it is not known who has it.
     pub(super) fn hold_back(&mut self, record: &Record) -> bool {
-        match &mut self.held {
-            Some(held) => held.push(record.clone()),
-            None => return false,
+        let Some(held) = &mut self.held else {
+            return false;
+        };
+        match record {
+            Record::Death(death) => {
+                held.deaths.insert(death.id.clone(), record.clone());
+            }
+            _ => held.others.push(record.clone()),
         }
         true
     }
@@ -175,6 +186,7 @@ impl Keeper {
             let mut begin: Vec<Entry> = self.begin.iter().flatten().cloned().collect();
             let containers = engine.live_containers();
             begin.extend(containers.map(|facts| Entry::ContainerFacts(Box::new(facts.clone()))));
+            begin.extend(decoder.known(SYMBOLS));
             begin.push(Entry::Tick(self.now));
             let counts = counts();
             if journal.cut(self.taken, &begin, counts.as_ref()) {
@@ -182,6 +194,10 @@ impl Keeper {
                 self.cut_bytes = journal.settled_bytes();
                 self.counted_ns = Some(now_ns);
             }
+            return;
+        }
+        // What is not stored yet is needed as much as what is open.
+        if !is_stored() {
             return;
         }
         let needed =

@@ -135,7 +135,7 @@ impl LossReader {
     }
 
     /// Notes that what was read has been told.
-    fn note(&mut self) -> Result<(), MapError> {
+    pub(super) fn note(&mut self) -> Result<(), MapError> {
         if !std::mem::take(&mut self.is_untold) {
             return Ok(());
         }
@@ -196,8 +196,6 @@ impl LossReader {
 
     /// What was lost since the last call.
     pub(super) fn read(&mut self) -> Result<Vec<Lost>, MapError> {
-        // What came out at the last call is on its way by now.
-        self.note()?;
         let mut lost = Vec::new();
         for (kind, seen) in self.seen.iter_mut().enumerate().skip(1) {
             let values = self.counters.get(&(kind as u32), 0)?;
@@ -222,7 +220,7 @@ impl LossReader {
             self.next_round()?;
         }
         lost.extend(self.missed());
-        self.is_untold = !lost.is_empty();
+        self.is_untold |= !lost.is_empty();
         Ok(lost)
     }
 }

@@ -9,7 +9,10 @@ use std::{
     ffi::CString,
     fs::{self, DirBuilder, File, TryLockError},
     io,
-    os::unix::{ffi::OsStrExt as _, fs::DirBuilderExt as _},
+    os::unix::{
+        ffi::OsStrExt as _,
+        fs::{DirBuilderExt as _, symlink},
+    },
     path::{Path, PathBuf},
 };
 
@@ -106,6 +109,16 @@ impl Pins {
         Ok(folder)
     }
 
+    /// The generation that was begun does not come about.
+    pub(super) fn give_up(&self) {
+        if let Err(error) = remove(&self.folder.join(NEW)) {
+            log::error!(
+                "programs that are not whole stay in {}: {error}",
+                shown(&self.folder.join(NEW))
+            );
+        }
+    }
+
     /// The generation that was begun is whole.
     pub(super) fn finish(
         &self,
@@ -192,26 +205,32 @@ impl Generation {
         link(&self.folder, name)
     }
 
-    /// Takes a hook away. What is not there need not be.
-    pub(super) fn detach(&self, name: &str) -> io::Result<()> {
-        match fs::remove_file(self.link(name)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            done => done,
-        }
+    /// Whether these programs are all hooked.
+    pub(super) fn has_links(&self, names: impl IntoIterator<Item = &'static str>) -> bool {
+        names.into_iter().all(|name| self.link(name).exists())
     }
 
     /// Takes all hooks away.
     pub(super) fn detach_all(&self) -> io::Result<()> {
-        for entry in fs::read_dir(&self.folder)? {
-            let path = entry?.path();
-            let is_link = path
-                .file_name()
-                .is_some_and(|name| name.as_bytes().starts_with(LINK.as_bytes()));
-            if is_link {
-                fs::remove_file(path)?;
-            }
+        pins(&self.folder)?
+            .into_iter()
+            .filter(|path| is_link(path))
+            .try_for_each(fs::remove_file)
+    }
+
+    /// Who has read it last: see [`READER`].
+    pub(super) fn reader(&self) -> Option<PathBuf> {
+        fs::read_link(self.folder.join(READER)).ok()
+    }
+
+    /// Notes who reads it from now on.
+    pub(super) fn set_reader(&self, reader: &Path) -> io::Result<()> {
+        let note = self.folder.join(READER);
+        match fs::remove_file(&note) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
         }
-        Ok(())
+        symlink(reader, note)
     }
 
     /// Removes all of it: with the last pin, what nobody has open is gone.
@@ -223,6 +242,9 @@ impl Generation {
 const MAP: &str = "map_";
 const PROGRAM: &str = "program_";
 const LINK: &str = "link_";
+/// A symbolic link that leads to the journal of whoever has read the programs' records last: what
+/// another has told is not told here.
+const READER: &str = "reader";
 
 pub(super) fn map(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("{MAP}{name}"))
@@ -253,18 +275,21 @@ fn parse(name: &str) -> Option<(Programs, u64)> {
 
 /// Removes a folder of pins: the hooks first, so that none of them meets a map that is gone.
 fn remove(folder: &Path) -> io::Result<()> {
-    let mut names: Vec<PathBuf> = fs::read_dir(folder)?
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<io::Result<_>>()?;
-    let is_link = |path: &PathBuf| {
-        path.file_name()
-            .is_some_and(|name| name.as_bytes().starts_with(LINK.as_bytes()))
-    };
-    names.sort_by_key(|path| !is_link(path));
-    for path in names {
-        fs::remove_file(path)?;
-    }
+    let mut pins = pins(folder)?;
+    pins.sort_by_key(|path| !is_link(path));
+    pins.into_iter().try_for_each(fs::remove_file)?;
     fs::remove_dir(folder)
+}
+
+fn pins(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    fs::read_dir(folder)?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect()
+}
+
+fn is_link(path: &Path) -> bool {
+    path.file_name()
+        .is_some_and(|name| name.as_bytes().starts_with(LINK.as_bytes()))
 }
 
 fn shown(folder: &Path) -> String {

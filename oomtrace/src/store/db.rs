@@ -9,7 +9,7 @@ use super::{
     error::{Purpose, StoreError, Trouble},
     place::Lock,
     retention::{self, Limits, Step},
-    row::{Begin, End, Item, Lost, Row},
+    row::{Begin, End, Item, Lost, Row, says_as_much},
     schema::{self, State},
 };
 
@@ -232,11 +232,9 @@ fn death(transaction: &Transaction<'_>, row: &Row) -> rusqlite::Result<bool> {
             Ok((found.get(0)?, found.get(1)?, found.get(2)?))
         })
         .optional()?;
-    // One that was put together again from the journal may count its revisions anew.
-    let says_as_much = |(_, revision, is_final): (i64, u32, bool)| {
-        is_final || revision >= row.revision && !row.is_final
-    };
-    if before.is_some_and(says_as_much) {
+    if before.is_some_and(|(_, revision, is_final)| {
+        says_as_much((revision, is_final), row.revision, row.is_final)
+    }) {
         return Ok(false);
     }
     let key = before.map(|(key, ..)| key);
@@ -302,7 +300,7 @@ fn begin(transaction: &Transaction<'_>, started: &Begin) -> rusqlite::Result<()>
 fn end(transaction: &Transaction<'_>, watch: &Begin, stopped: &End) -> rusqlite::Result<()> {
     transaction
         .prepare_cached(
-            "UPDATE watches SET seen_ns = ?3, stopped = ?4 WHERE started_ns = ?1 AND boot_id = ?2",
+            "UPDATE watches SET seen_ns = max(seen_ns, ?3), stopped = ?4 WHERE started_ns = ?1 AND boot_id = ?2",
         )?
         .execute(params![
             watch.time_ns,

@@ -36,7 +36,7 @@ pub use query::{
     Cursor, Filter, Glance, Hidden, Reader, Roles, Span, Stored, Watch, Watched, workload,
 };
 pub use retention::{DEFAULT_DAYS, DEFAULT_SIZE_BYTES, LEAST_SIZE_BYTES, Limits};
-pub(crate) use row::parse_time;
+pub(crate) use row::{parse_time, says_as_much};
 pub use stats::StoreStats;
 pub use writer::{Options, Patience, StoreSink};
 

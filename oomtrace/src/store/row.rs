@@ -109,6 +109,13 @@ impl Item {
     }
 }
 
+/// Whether what is stored of a death (its revision, and whether that is the last) says as much as
+/// another revision. One that was put together again from a journal may count its revisions anew.
+pub(crate) fn says_as_much(stored: (u32, bool), revision: u32, is_final: bool) -> bool {
+    let (before, was_final) = stored;
+    was_final || before >= revision && !is_final
+}
+
 /// A record's time; now, where that is not to be had.
 fn time_ns(text: &str) -> i64 {
     parse_time(text).unwrap_or_else(now_ns)

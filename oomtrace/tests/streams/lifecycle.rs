@@ -268,8 +268,24 @@ fn the_first_sigkill_that_was_delivered_killed() {
 }
 
 #[test]
+fn a_sigkill_that_two_programs_saw_is_one() {
+    let seen = |ns| {
+        sigkill(&Sigkill {
+            boottime_ns: KILLED_NS + ns,
+            ..kill(&sender(), &victim())
+        })
+    };
+    let death = run(stream([seen(0), seen(40_000), exit(&victim(), BY_SIGKILL)])).the_death();
+    assert!(!codes(&death).contains(&"other_sigkill"));
+}
+
+#[test]
 fn more_sigkills_than_are_kept_are_counted() {
-    let kills = (0..20).map(|_| sigkill(&kill(&sender(), &victim())));
+    let at = |number: u64| Sigkill {
+        boottime_ns: KILLED_NS + number * 20_000_000,
+        ..kill(&sender(), &victim())
+    };
+    let kills = (0..20).map(|number| sigkill(&at(number)));
     let end = [exit(&victim(), BY_SIGKILL)];
     let death = run(stream(kills.chain(end))).the_death();
     assert_code(&death, "more_sigkills");

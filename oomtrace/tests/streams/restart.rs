@@ -191,8 +191,8 @@ fn what_is_stored_is_not_told_again_and_nothing_is_missing() {
             assert!(told.keys().eq(whole.keys()), "{what}");
             for (told, whole) in told.values().zip(whole.values()) {
                 assert_eq!(
-                    (told.cause, told.is_final, told.outcome),
-                    (whole.cause, whole.is_final, whole.outcome),
+                    (told.cause, told.mechanism, told.is_final, told.outcome),
+                    (whole.cause, whole.mechanism, whole.is_final, whole.outcome),
                     "{what}: {}",
                     whole.id
                 );

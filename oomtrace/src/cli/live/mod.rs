@@ -152,6 +152,8 @@ pub(super) struct Live {
     journal: Option<Arc<Journal>>,
     /// What the tracer before wrote down last: it may be in the ring still.
     last: Option<Bytes>,
+    /// Losses are told once so many entries are taken.
+    losses_at: Option<u64>,
     /// Watches the memory of cgroups until it is dropped.
     _sampler: Option<Sampler>,
 }
@@ -277,10 +279,25 @@ impl Live {
     }
 
     fn losses(&mut self) -> Turn {
-        for lost in self.probe.get_mut().lost() {
-            self.late.push_back(Entry::Lost(lost));
+        self.note_losses();
+        let lost = self.probe.get_mut().lost();
+        if !lost.is_empty() {
+            self.late.extend(lost.into_iter().map(Entry::Lost));
+            // Taken when all are that are before it.
+            self.losses_at = Some(self.sent_in_all() + self.late.len() as u64 + 1);
         }
         self.flush_late()
+    }
+
+    /// Once losses are in the journal, the next tracer need not tell of them.
+    fn note_losses(&mut self) {
+        if self
+            .losses_at
+            .is_some_and(|sent| self.vitals.taken() >= sent)
+        {
+            self.losses_at = None;
+            self.probe.get_mut().losses_are_told();
+        }
     }
 
     /// Passes on what had to wait, as far as there is room.
@@ -376,7 +393,13 @@ impl Live {
             wait();
         }
         match worker.join() {
-            Ok(result) => Ok(result?),
+            Ok(result) => {
+                result?;
+                if running && self.losses_at.is_some() {
+                    self.probe.get_mut().losses_are_told();
+                }
+                Ok(())
+            }
             Err(_) => Err(anyhow!("the second thread panicked; please report this")),
         }
     }

@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    io::{self, BufWriter},
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -27,11 +27,14 @@ use crate::{
     journal::{Journal, JournalError, OomCounts, Recovered},
     pipeline::{Pipeline, PipelineError},
     probe::{
-        attach::{Older, Probe},
+        attach::{Older, Pinned, Probe},
         kmsg::KernelLog,
     },
     store,
 };
+
+/// Why nothing is known of a stretch.
+const NOBODY: &str = "no oomtrace ran that keeps its deaths here, and none had left its programs attached (--pin does)";
 
 /// Kinds and payloads.
 type Frames = Vec<(u8, Vec<u8>)>;
@@ -43,6 +46,19 @@ pub(in crate::cli) struct Keeping {
     pub(in crate::cli) pins: Option<PathBuf>,
     /// The store, beside which the journal is, and what tells whether all is stored.
     pub(in crate::cli) store: Option<(PathBuf, Arc<dyn Fn() -> bool + Send + Sync>)>,
+}
+
+impl Keeping {
+    /// Where programs are pinned, and whose journal has what they have seen.
+    pub(super) fn pinned(&self) -> Option<Pinned> {
+        let folder = self.pins.clone()?;
+        let journal = |(store, _): &(PathBuf, _)| Journal::of_store(store);
+        let journal = self.store.as_ref().map(journal);
+        Some(Pinned {
+            folder,
+            reader: journal.map(|journal| std::path::absolute(&journal).unwrap_or(journal)),
+        })
+    }
 }
 
 /// What the tracer before has left, and the journal to go on with.
@@ -94,6 +110,14 @@ impl Left {
         seen.max(last)
     }
 
+    /// From when on the kernel's log is read: what it says of an OOM kill stands there before the
+    /// SIGKILL. `CLOCK_BOOTTIME`.
+    pub(super) fn log_since_ns(&self) -> Option<u64> {
+        const BEFORE_NS: u64 = 30_000_000_000;
+        self.seen_ns()
+            .map(|seen_ns| seen_ns.saturating_sub(BEFORE_NS))
+    }
+
     /// The record that was written down last: it may be in the ring still.
     pub(super) fn last(&self) -> Option<bytes::Bytes> {
         self.recovered.last.clone()
@@ -102,9 +126,15 @@ impl Left {
     /// Saves what another version has left, in a form that it can read.
     pub(super) fn save_foreign(&mut self, older: Vec<Older>) -> Vec<Unwatched> {
         let mut saved = Vec::new();
-        let seen_ns = self.seen_ns();
-        let journal = self.recovered.foreign.take();
-        let journal = journal.map(|foreign| (foreign.version, foreign.frames));
+        let mut seen_ns = self.seen_ns();
+        let mut journal = self.recovered.foreign.take();
+        if let Some(seen) = journal.as_ref().and_then(|journal| journal.seen) {
+            seen_ns = seen_ns.max(Some(seen.boottime_ns));
+        }
+        let aside = journal.as_ref().map(|journal| journal.path.clone());
+        let journal = journal
+            .take()
+            .map(|foreign| (foreign.version, foreign.frames));
         let mut parts: BTreeMap<u32, (Frames, Vec<Older>)> = BTreeMap::new();
         if let Some((version, frames)) = journal {
             parts.entry(version).or_default().0 = frames;
@@ -115,7 +145,13 @@ impl Left {
         }
         for (version, (frames, older)) in parts {
             match save(&self.store, version, &frames, older, seen_ns) {
-                Ok(unwatched) => saved.push(unwatched),
+                Ok(unwatched) => {
+                    saved.push(unwatched);
+                    // All that it held is saved.
+                    if let Some(aside) = aside.iter().find(|_| !frames.is_empty()) {
+                        let _ = fs::remove_file(aside);
+                    }
+                }
                 Err(error) => log::error!(
                     "what an oomtrace of another version has left cannot be saved: {error:#}"
                 ),
@@ -162,7 +198,7 @@ impl Resumption {
             unwatched,
         } = self;
         pipeline.keep_in(left.journal, left.is_stored);
-        let recovered = left.recovered;
+        let mut recovered = left.recovered;
         if recovered.unreadable > 0 {
             log::error!(
                 "{} entries of the journal cannot be read by this version, and are left out",
@@ -174,22 +210,36 @@ impl Resumption {
         }
         let reader = store::Reader::open(&left.store).ok();
         let mut stored = |id: &str| reader.as_ref()?.revision(id).ok().flatten();
-        let rest = recovered.rest.into_iter().map(Entry::Kernel);
-        if !is_of_this_boot {
-            let end = recovered.seen.unwrap_or_default();
-            let entries = recovered.taken.into_iter().chain(rest);
-            pipeline.resume_ended(entries, end, &mut stored)?;
-            return Ok(None);
+        let rest = std::mem::take(&mut recovered.rest);
+        let mut rest: Vec<Entry> = rest.into_iter().map(Entry::Kernel).collect();
+        let counts = recovered.counts.take();
+        let mut boots = recovered.boots();
+        let last = if is_of_this_boot { boots.pop() } else { None };
+        // What is left of earlier boots, the last records among it if nothing is of this one.
+        if last.is_none()
+            && let Some(boot) = boots.last_mut()
+        {
+            boot.append(&mut rest);
         }
-        let seen = pipeline.resume(&recovered.taken, rest, &mut stored)?;
+        for boot in boots {
+            let end = boot.iter().rev().find_map(|entry| match entry {
+                Entry::Tick(tick) | Entry::Paused(tick) | Entry::Stopped(tick) => Some(*tick),
+                _ => None,
+            });
+            pipeline.resume_ended(boot, end.unwrap_or_default(), &mut stored)?;
+        }
+        let Some(last) = last else {
+            return Ok(None);
+        };
+        let seen = pipeline.resume(&last, rest, &mut stored)?;
         let Some((from_ns, to_ns)) = unwatched else {
             return Ok(None);
         };
         Ok(Some(Unwatched {
             from_ns,
             to_ns,
-            why: "no oomtrace ran, and none had left its programs attached (--pin does)".to_owned(),
-            kills: reconcile(from_ns, to_ns, recovered.counts.as_ref(), &seen),
+            why: NOBODY.to_owned(),
+            kills: reconcile(from_ns, to_ns, counts.as_ref(), &seen),
         }))
     }
 }
@@ -241,7 +291,8 @@ fn save(
     let name = printable(&path.display().to_string());
     store::make_folder(&path)?;
     let file = store::open_private(&path).with_context(|| name.clone())?;
-    let mut writer = Writer::of_version(BufWriter::new(file), version)?;
+    // Without a buffer: what is taken from a ring is on its way to the disk then.
+    let mut writer = Writer::of_version(file, version)?;
     let mut count = 0u64;
     let mut write = |kind: u8, payload: &[u8]| -> io::Result<()> {
         count += 1;
@@ -271,8 +322,7 @@ fn save(
     let end = Entry::Stopped(now);
     let (kind, payload) = frame::encode(&end)?;
     write(kind, &payload)?;
-    let file = writer.finish()?.into_inner().map_err(io::Error::from)?;
-    file.sync_all()?;
+    writer.finish()?.sync_all()?;
     for older in older {
         older.remove()?;
     }

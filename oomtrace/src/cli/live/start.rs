@@ -48,9 +48,8 @@ impl Live {
         // there is something for it.
         what.record.map(is_free).transpose()?;
         let mut left = Left::open(&what.keeping);
-        let seen_ns = left.as_ref().and_then(Left::seen_ns);
-        let log = match seen_ns {
-            Some(seen_ns) => KernelLog::open_since(seen_ns).ok(),
+        let log = match left.as_ref().and_then(Left::log_since_ns) {
+            Some(since_ns) => KernelLog::open_since(since_ns).ok(),
             None => KernelLog::open().ok(),
         };
         let mut probe = Probe::attach(&Options {
@@ -58,7 +57,7 @@ impl Live {
             hook: what.probe.hook(),
             diagnostics: diagnostics && what.keeping.pins.is_none(),
             scope: what.scope.kind(),
-            pins: what.keeping.pins.clone(),
+            pins: what.keeping.pinned(),
         })?;
         let scoping = scope::set_up(&what.scope, &mut probe)?;
         let recorder = what.record.map(recording).transpose()?;
@@ -135,16 +134,16 @@ impl Live {
             own_pod: scoping.own_pod,
             journal,
             last,
+            losses_at: None,
             _sampler: sampler,
         };
-        live.send(Entry::Session(host::session()));
-        for found in scoping.found {
-            live.send(Entry::Cgroup(found));
-        }
-        live.send(Entry::Attached(attached));
-        for unwatched in unwatched {
-            live.send(Entry::Unwatched(unwatched));
-        }
+        live.late.push_back(Entry::Session(host::session()));
+        live.late
+            .extend(scoping.found.into_iter().map(Entry::Cgroup));
+        live.late.push_back(Entry::Attached(attached));
+        live.late
+            .extend(unwatched.into_iter().map(Entry::Unwatched));
+        live.flush_late();
         live.runtimes.may_answer();
         live.vitals.attached();
         Ok(live)

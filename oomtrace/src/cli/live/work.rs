@@ -51,7 +51,7 @@ pub(super) fn run(
     }
     begin.keep.here();
     // Where programs stay, no kill goes unseen.
-    let mut counts = || oom_counts().filter(|_| !begin.is_pinned);
+    let mut counts = || (!begin.is_pinned).then(oom_counts).flatten();
     let mut pushed = Ok(());
     for entry in entries {
         if let Some(rules) = rules.take() {
@@ -74,7 +74,9 @@ pub(super) fn run(
             break;
         }
     }
-    pipeline.tidy(true, &mut counts);
+    if pushed.is_ok() {
+        pipeline.tidy(true, &mut counts);
+    }
     // Whatever the sinks say, the recording gets its end.
     let finished = pipeline.finish();
     pushed.and(finished)

@@ -11,6 +11,7 @@ use aya::{
     },
 };
 use aya_log::EbpfLogger;
+use oomtrace_common::wire;
 
 use super::{
     Held, Loaded, Options, ScopeKind,
@@ -45,10 +46,8 @@ const MEMORY: &[&str] = &["STOPS", "KILLED"];
 pub(super) struct Pinning<'a> {
     /// The folder of the new generation.
     pub(super) folder: &'a Path,
-    /// The one that it follows: each of its hooks goes when the new one is there.
+    /// The one that it follows: what that remembers, these programs go on with.
     pub(super) before: Option<&'a Generation>,
-    /// Its memory is as these programs have it.
-    pub(super) same_wire: bool,
 }
 
 /// Loads and attaches all that can be had.
@@ -94,11 +93,6 @@ pub(super) fn attach(
         &mut absent,
     )?;
     links.extend(found.link);
-    if let Some(before) = pinning.and_then(|pinning| pinning.before) {
-        for name in [oom::FENTRY, oom::KPROBE] {
-            detach(before, name)?;
-        }
-    }
     let (namer, symbols) = names(support, &mut ebpf, &mut absent);
     // It costs as much time as any other, and only a scope asks for it.
     let own = match options.scope {
@@ -109,9 +103,6 @@ pub(super) fn attach(
     load_tracepoints(&mut ebpf)?;
     for (name, tracepoint) in TRACEPOINTS {
         links.extend(attach_tracepoint(&mut ebpf, name, tracepoint, folder)?);
-        if let Some(before) = pinning.and_then(|pinning| pinning.before) {
-            detach(before, name)?;
-        }
     }
     if options.scope == ScopeKind::Changing {
         let (name, tracepoint) = GONE;
@@ -155,7 +146,7 @@ fn load_object(
     let Some(before) = pinning.and_then(|pinning| pinning.before) else {
         return Ok((load(options, layout, &[])?, absent));
     };
-    if pinning.is_some_and(|pinning| pinning.same_wire) {
+    if before.wire() == wire::VERSION {
         let reused: Vec<_> = MEMORY
             .iter()
             .map(|name| (*name, before.map(name)))
@@ -224,12 +215,6 @@ fn attach_tracepoint(
         .pin(pins::link(folder, name))
         .map_err(|error| pinned(&error))?;
     Ok(Some(link))
-}
-
-fn detach(before: &Generation, name: &str) -> Result<(), ProbeError> {
-    before
-        .detach(name)
-        .map_err(|error| ProbeError::Pin(format!("{name} cannot be detached: {error}")))
 }
 
 /// A map that is pinned.

@@ -8,7 +8,7 @@ mod oom;
 use std::{
     collections::VecDeque,
     os::fd::{AsRawFd, RawFd},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use aya::{
@@ -21,7 +21,10 @@ use bytes::Bytes;
 use oomtrace_common::wire;
 
 pub use self::kept::Older;
-use self::{fresh::Pinning, object::mark};
+use self::{
+    fresh::Pinning,
+    object::{TRACEPOINTS, mark},
+};
 use super::{
     error::ProbeError,
     layout::Layout,
@@ -49,8 +52,16 @@ pub struct Options {
     pub diagnostics: bool,
     /// What is to be traced.
     pub scope: ScopeKind,
-    /// Where programs and maps are pinned, so that they stay when this process ends.
-    pub pins: Option<PathBuf>,
+    /// Programs and maps stay when this process ends.
+    pub pins: Option<Pinned>,
+}
+
+/// Where programs and maps are pinned, and who reads them.
+#[derive(Clone, Debug)]
+pub struct Pinned {
+    pub folder: PathBuf,
+    /// The journal of this process: those of another have told what this one does not know.
+    pub reader: Option<PathBuf>,
 }
 
 /// What is to be traced, as far as the programs must know.
@@ -97,17 +108,17 @@ struct Loaded {
 }
 
 /// Programs that stay.
-struct Pinned {
+struct Stay {
     _pins: Pins,
-    /// They, or those that handed over to them, were attached before this process was there:
-    /// since then, `CLOCK_BOOTTIME`.
+    /// They, or those that handed over to them, were attached before this process was there, and
+    /// whoever read them before has left us the rest: since then, `CLOCK_BOOTTIME`.
     since_ns: Option<u64>,
 }
 
 /// The attached programs. Dropping it detaches those that are not pinned.
 pub struct Probe {
     loaded: Loaded,
-    pinned: Option<Pinned>,
+    stay: Option<Stay>,
     /// Those before, whose records come first.
     older: VecDeque<Older>,
     /// Losses of those that are removed.
@@ -145,7 +156,7 @@ impl Probe {
             // Decided above, unless BTF is there and cannot be read: then that is the error.
             return Err(Layout::from_kernel().err().unwrap_or(ProbeError::NoBtf));
         };
-        let Some(folder) = &options.pins else {
+        let Some(pinned) = &options.pins else {
             let loaded = fresh::attach(options, &support, &layout, plan, None)?;
             return Ok(Self::of(loaded, None));
         };
@@ -154,10 +165,10 @@ impl Probe {
             support: &support,
             layout: &layout,
         };
-        let pinned = Pins::open(folder)
+        let attached = Pins::open(&pinned.folder)
             .map_err(ProbeError::from)
-            .and_then(|pins| start.pinned(pins, &plan));
-        match pinned {
+            .and_then(|pins| start.pinned(pins, pinned, &plan));
+        match attached {
             Ok(probe) => Ok(probe),
             // To trace without is better than not at all.
             Err(error @ (ProbeError::Pin(_) | ProbeError::Pins(_))) => {
@@ -175,10 +186,10 @@ impl Probe {
         }
     }
 
-    fn of(loaded: Loaded, pinned: Option<Pinned>) -> Self {
+    fn of(loaded: Loaded, stay: Option<Stay>) -> Self {
         Self {
             loaded,
-            pinned,
+            stay,
             older: VecDeque::new(),
             late: Vec::new(),
         }
@@ -187,13 +198,13 @@ impl Probe {
     /// Whether the programs stay when this process ends.
     #[must_use]
     pub fn is_pinned(&self) -> bool {
-        self.pinned.is_some()
+        self.stay.is_some()
     }
 
     /// Since when programs have watched that were there before this process: `CLOCK_BOOTTIME`.
     #[must_use]
     pub fn resumed_since_ns(&self) -> Option<u64> {
-        self.pinned.as_ref()?.since_ns
+        self.stay.as_ref()?.since_ns
     }
 
     /// Programs of another version, whose records cannot be read here.
@@ -268,6 +279,13 @@ impl Probe {
         self.loaded.ring.next().map(|item| take(&item))
     }
 
+    /// What came out of all calls of [`Self::lost`] has been told: it is not told again, by nobody.
+    pub fn losses_are_told(&mut self) {
+        if let Err(error) = self.loaded.losses.note() {
+            log::error!("it cannot be noted what of lost events was told: {error}");
+        }
+    }
+
     /// What was lost since the last call.
     pub fn lost(&mut self) -> Vec<Lost> {
         let mut lost = std::mem::take(&mut self.late);
@@ -303,7 +321,11 @@ struct Start<'a> {
 impl Start<'_> {
     /// Takes over what is there, if it is what would be loaded now; else loads, and has those
     /// before hand over.
-    fn pinned(&self, pins: Pins, plan: &Plan) -> Result<Probe, ProbeError> {
+    fn pinned(&self, pins: Pins, pinned: &Pinned, plan: &Plan) -> Result<Probe, ProbeError> {
+        // Where nothing is kept, nothing is known of those before either.
+        let nobody = PathBuf::from("/");
+        let reader = pinned.reader.as_ref().unwrap_or(&nobody);
+        let is_ours = |before: &Generation| before.reader().as_ref() == Some(reader);
         let programs = Programs {
             wire: wire::VERSION,
             mark: mark(self.options),
@@ -320,8 +342,9 @@ impl Start<'_> {
                 kept::take_over(&generation, self.options, self.support, self.layout, absent);
             match taken {
                 Ok(loaded) => {
-                    let since_ns = generation.since_ns;
-                    return Ok(probe(loaded, pins, Some(since_ns), older));
+                    let since_ns = is_ours(&generation).then_some(generation.since_ns);
+                    note_reader(&generation, reader)?;
+                    return Ok(probe(loaded, pins, since_ns, older));
                 }
                 // It is not whole; what it has seen is read all the same.
                 Err(error) => {
@@ -335,7 +358,6 @@ impl Start<'_> {
         let pinning = Pinning {
             folder: &folder,
             before,
-            same_wire: before.is_some_and(|before| before.wire() == wire::VERSION),
         };
         let loaded = fresh::attach(
             self.options,
@@ -343,20 +365,31 @@ impl Start<'_> {
             self.layout,
             plan.clone(),
             Some(&pinning),
-        )?;
-        let since_ns = before.map(|before| before.since_ns);
-        pins.finish(
-            programs,
-            since_ns.unwrap_or_else(|| host::now().boottime_ns),
-        )?;
+        )
+        .inspect_err(|_| pins.give_up())?;
+        // Only those that were all there have missed nothing.
+        let hooked = || TRACEPOINTS.iter().map(|(name, _)| *name);
+        let since_ns = before
+            .filter(|before| before.has_links(hooked()) && is_ours(before))
+            .map(|before| before.since_ns);
+        let now_ns = host::now().boottime_ns;
+        let generation = pins.finish(programs, since_ns.unwrap_or(now_ns))?;
+        note_reader(&generation, reader)?;
+        // From here on there are others: those before go.
         Ok(probe(loaded, pins, since_ns, older))
     }
+}
+
+fn note_reader(generation: &Generation, reader: &Path) -> Result<(), ProbeError> {
+    generation
+        .set_reader(reader)
+        .map_err(|error| ProbeError::Pin(format!("who reads them cannot be noted: {error}")))
 }
 
 fn probe(loaded: Loaded, pins: Pins, since_ns: Option<u64>, older: Vec<Generation>) -> Probe {
     let mut probe = Probe::of(
         loaded,
-        Some(Pinned {
+        Some(Stay {
             _pins: pins,
             since_ns,
         }),

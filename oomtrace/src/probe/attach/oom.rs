@@ -23,8 +23,8 @@ use crate::{
 
 const FUNCTION: &str = "oom_kill_process";
 /// The programs.
-pub(super) const FENTRY: &str = "oom_fentry";
-pub(super) const KPROBE: &str = "oom_kprobe";
+const FENTRY: &str = "oom_fentry";
+const KPROBE: &str = "oom_kprobe";
 
 /// The hook that was found, and its link where that is pinned.
 pub(super) struct Found {

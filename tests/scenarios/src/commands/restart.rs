@@ -273,7 +273,7 @@ fn half_known(options: &Options) -> Result<Vec<String>> {
     let starved = oom.victim.iter().filter(|_| oom.skipped.is_none());
     let starved: Vec<i32> = starved.map(|victim| victim.pid).collect();
     problems.extend(once(&stored, &starved, "cgroup_oom"));
-    let of_limit = |death: &&Value| death["victim"]["pid"] == starved.first().copied();
+    let of_limit = |death: &&Value| starved.iter().any(|pid| death["victim"]["pid"] == *pid);
     if let Some(death) = stored.iter().find(of_limit)
         && death["oom"]["limit_cgroup"] != oom.limit_cgroup.as_deref().unwrap_or_default()
     {
