@@ -1,6 +1,9 @@
 //! The thread that writes, and the sink that hands over to it. The sink never waits: what the
 //! disk does not take is kept in memory, bounded, and written once the disk is back.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     io,
     path::{Path, PathBuf},
@@ -547,108 +550,6 @@ impl Troubles {
             log::error!(
                 "deaths are stored again; {dropped} records found no room in memory meanwhile and are not stored"
             );
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A sink whose thread does what it is told.
-    fn sink(patience: Patience, work: impl FnOnce(&Shared) + Send + 'static) -> StoreSink {
-        let shared = Arc::new(Shared {
-            path: PathBuf::from("/deaths.db"),
-            inside: Mutex::new(Inside {
-                waiting: Waiting::new(Bounds { count: 9, bytes: 9 }),
-                under_way: 0,
-                commits: 0,
-                is_ending: false,
-                has_ended: false,
-            }),
-            news: Condvar::new(),
-            ended: Condvar::new(),
-            stats: Arc::default(),
-        });
-        let its = Arc::clone(&shared);
-        StoreSink {
-            shared,
-            thread: Some(std::thread::spawn(move || work(&its))),
-            patience,
-            vitals: Some(Arc::default()),
-        }
-    }
-
-    fn set(shared: &Shared, change: impl FnOnce(&mut Inside)) {
-        change(&mut shared.lock());
-        shared.ended.notify_all();
-    }
-
-    fn patience(quiet_ms: u64, most_ms: u64) -> Patience {
-        Patience {
-            quiet: Duration::from_millis(quiet_ms),
-            most: Duration::from_millis(most_ms),
-        }
-    }
-
-    #[test]
-    fn what_gets_on_is_waited_for_and_says_so() {
-        let sink = sink(patience(2_000, 60_000), |shared| {
-            for left in (0..6).rev() {
-                set(shared, |inside| inside.under_way = left + 1);
-                std::thread::sleep(Duration::from_millis(500));
-                set(shared, |inside| {
-                    (inside.under_way, inside.commits) = (left, inside.commits + 1);
-                });
-            }
-            set(shared, |inside| inside.has_ended = true);
-        });
-        let began = Instant::now();
-        assert_eq!(sink.wait_for_end(), End::Stored);
-        assert!(
-            began.elapsed() >= Duration::from_secs(3),
-            "longer than what is quiet"
-        );
-        assert!(sink.vitals.as_ref().unwrap().progress() >= 5);
-    }
-
-    #[test]
-    fn each_end_is_told_as_it_is() {
-        let wait = |patience, under_way, has_ended| {
-            let sink = sink(patience, move |shared| {
-                set(shared, |inside| {
-                    (inside.under_way, inside.has_ended) = (under_way, has_ended);
-                });
-            });
-            std::thread::sleep(Duration::from_millis(50));
-            sink.wait_for_end()
-        };
-        let long = 600_000;
-        let ends = [
-            (wait(patience(long, long), 0, true), None),
-            (
-                wait(patience(long, long), 3, true),
-                Some("3 records could not be stored"),
-            ),
-            (
-                wait(patience(100, long), 3, false),
-                Some("the disk does not answer"),
-            ),
-            (
-                wait(patience(long, 100), 3, false),
-                Some("not all of them within 0.1 s"),
-            ),
-            (
-                wait(patience(100, long), 0, false),
-                Some("all records are stored"),
-            ),
-        ];
-        for (end, said) in ends {
-            let words = end.words(Path::new("/deaths.db"));
-            match said {
-                None => assert_eq!(words, None),
-                Some(said) => assert!(words.as_ref().unwrap().contains(said), "{words:?}"),
-            }
         }
     }
 }

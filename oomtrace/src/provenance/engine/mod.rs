@@ -16,7 +16,7 @@ use super::{
     curves::Curves,
     late::Late,
     oom,
-    record::{self, Gap, Record, SCHEMA, Started, Stopped},
+    record::{self, Gap, Record, SCHEMA, Started},
     related::Related,
     rules::Rules,
     scope::{Candidate, Scope},
@@ -431,15 +431,6 @@ impl Engine {
             self.close(group, out);
         }
         self.end_late(out);
-        out.push(Output::record(Record::Stopped(Stopped {
-            schema: SCHEMA,
-            time: self.clock.format(tick.boottime_ns),
-            boottime_ns: tick.boottime_ns,
-            deaths: self.deaths,
-            lost: self.lost,
-            maybe_lost: self.maybe_lost,
-            pinned: false,
-            open: 0,
-        })));
+        out.push(self.end(tick, false));
     }
 }

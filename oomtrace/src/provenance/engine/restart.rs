@@ -50,16 +50,21 @@ impl Engine {
     pub(super) fn paused(&mut self, tick: Tick, out: &mut Vec<Output>) {
         self.clock.set(tick);
         self.now_ns = self.now_ns.max(tick.boottime_ns);
-        out.push(Output::record(Record::Stopped(Stopped {
+        out.push(self.end(tick, true));
+    }
+
+    /// The last record. `pinned`: what is dying is written by the next tracer.
+    pub(super) fn end(&self, tick: Tick, pinned: bool) -> Output {
+        Output::record(Record::Stopped(Stopped {
             schema: SCHEMA,
             time: self.clock.format(tick.boottime_ns),
             boottime_ns: tick.boottime_ns,
             deaths: self.deaths,
             lost: self.lost,
             maybe_lost: self.maybe_lost,
-            pinned: true,
+            pinned,
             open: self.dying.len(),
-        })));
+        }))
     }
 
     pub(super) fn unwatched(&mut self, unwatched: Unwatched, out: &mut Vec<Output>) {
