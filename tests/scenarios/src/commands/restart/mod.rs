@@ -49,6 +49,10 @@ pub(crate) const CASES: &[Case] = &[
         run: unpinned::journal_alone,
     },
     Case {
+        name: "restart-other-boot",
+        run: unpinned::other_boot,
+    },
+    Case {
         name: "pins-taken",
         run: pins::taken,
     },
@@ -67,13 +71,14 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// The tracer is killed again and again while processes die as fast as they can.
 fn in_a_storm(options: &Options) -> Result<Vec<String>> {
-    const COUNT: usize = 6000;
     const RESTARTS: usize = 4;
+    // An emulated processor is ten times as slow.
+    let count = if options.guest { 1500 } else { 6000 };
     let ground = Ground::new("restart-storm")?;
     let mut problems = Vec::new();
     let mut tracer = ground.start(options, &[])?;
     let report = thread::scope(|scope| -> Result<_> {
-        let number = COUNT.to_string();
+        let number = usize::to_string(&count);
         let storm = scope.spawn(move || storm(options, "storm", &["--count", &number]));
         for _ in 0..RESTARTS {
             thread::sleep(PAUSE);

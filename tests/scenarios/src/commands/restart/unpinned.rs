@@ -1,5 +1,7 @@
 //! Tracers that follow one another without pins.
 
+use std::fs;
+
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
@@ -104,5 +106,44 @@ pub(super) fn journal_alone(options: &Options) -> Result<Vec<String>> {
         .filter_map(|line| serde_json::from_str(line).ok())
         .collect();
     problems.extend(once(&stored, &pids, "app_kill"));
+    Ok(problems)
+}
+
+/// The node goes down with a tracer that has stored nothing yet: what its journal holds is told as
+/// that boot's.
+pub(super) fn other_boot(options: &Options) -> Result<Vec<String>> {
+    const OTHER: &str = "00000000-1111-2222-3333-444444444444";
+    let place = Place::new("restart-boot")?;
+    let store = place.store();
+    let tracer = start_with(options, &store, &[])?;
+    let report = fixture::run(options, "app-kill", &[])?;
+    kill(options, tracer)?;
+    // By its journal it was another one.
+    let journal = format!("{store}.events");
+    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    let boot_id = boot_id.trim();
+    let mut bytes = fs::read(&journal)?;
+    for at in 0..bytes.len().saturating_sub(boot_id.len()) {
+        let here = bytes.get_mut(at..at + boot_id.len()).context("a place")?;
+        if here == boot_id.as_bytes() {
+            here.copy_from_slice(OTHER.as_bytes());
+        }
+    }
+    fs::write(&journal, bytes)?;
+    let finished = end(options, start_with(options, &store, &[])?)?;
+    let mut problems = finished.problems();
+    let args = ["list", "--all", "--store", &store, "--output", "json"];
+    let listed = ask(options, &args)?;
+    let stored: Vec<Value> = listed
+        .stdout
+        .iter()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect();
+    let pids: Vec<i32> = report.victims().map(|victim| victim.pid).collect();
+    problems.extend(once(&stored, &pids, "app_kill"));
+    let is_gap = |record: &Value| record["type"] == "gap";
+    if finished.records.iter().any(is_gap) {
+        problems.push("the time between boots is told as a gap".to_owned());
+    }
     Ok(problems)
 }
