@@ -3,7 +3,7 @@
 use super::when;
 use crate::{
     event::text::printable,
-    provenance::record::Gap,
+    provenance::record::{Gap, Inferred},
     store::{Reader, StoreError, parse_time},
 };
 
@@ -31,17 +31,22 @@ pub(super) fn note(
     }
     // What is behind the kind in `container:web`.
     let wanted = typed.map(|typed| typed.rsplit([':', '/']).next().unwrap_or(typed));
-    let kills = gaps
+    let kills: Vec<(&Gap, &Inferred)> = gaps
         .iter()
         .flat_map(|gap| gap.inferred.iter().map(move |kill| (gap, kill)))
-        .filter(|(_, kill)| wanted.is_none_or(|wanted| kill.text.contains(wanted)));
-    for (gap, kill) in kills.take(KILLS) {
+        .filter(|(_, kill)| wanted.is_none_or(|wanted| kill.text.contains(wanted)))
+        .collect();
+    for (gap, kill) in kills.iter().take(KILLS) {
         text.push_str(&format!(
             "\n  {}: {} ({})",
             stretch(gap),
             printable(&kill.text),
             printable(&kill.source)
         ));
+    }
+    let more: u64 = kills.iter().skip(KILLS).map(|(_, kill)| kill.kills).sum();
+    if more > 0 {
+        text.push_str(&format!("\n  and {more} more OOM kills are inferred"));
     }
     Ok(Some(text))
 }

@@ -45,6 +45,10 @@ pub(crate) const CASES: &[Case] = &[
         run: unpinned::unpinned,
     },
     Case {
+        name: "restart-counted",
+        run: unpinned::counted,
+    },
+    Case {
         name: "restart-journal-alone",
         run: unpinned::journal_alone,
     },

@@ -1,6 +1,11 @@
 //! Tracers that follow one another without pins.
 
-use std::fs;
+use std::{
+    fs,
+    os::unix::process::ExitStatusExt as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
@@ -14,6 +19,7 @@ use crate::{
         lacks,
     },
     death, fixture,
+    output::detail,
 };
 
 /// Without pins nobody watches in between: that is said, and what others know of it.
@@ -146,4 +152,105 @@ pub(super) fn other_boot(options: &Options) -> Result<Vec<String>> {
         problems.push("the time between boots is told as a gap".to_owned());
     }
     Ok(problems)
+}
+
+/// More kills than the kernel's log names (`oom_kill_process` of mm/oom_kill.c: ten in five
+/// seconds) in a cgroup that is still there: its own count tells of the rest.
+pub(super) fn counted(options: &Options) -> Result<Vec<String>> {
+    const KILLS: u64 = 14;
+    let Some(cgroup) = Starving::make() else {
+        bail!(Skipped("no memory controller is mounted here".into()));
+    };
+    let place = Place::new("restart-counted")?;
+    let store = place.store();
+    let first = start_with(options, &store, &[])?;
+    let seen = cgroup.starve()?;
+    let told = |records: &[Value]| !death::of(records, seen).is_empty();
+    if !first.wait_for(0, options.record_limit(), told) {
+        bail!("no death of {seen}");
+    }
+    let mut problems = end(options, first)?.problems();
+    for _ in 0..KILLS {
+        cgroup.starve()?;
+    }
+    let second = end(options, start_with(options, &store, &[])?)?;
+    problems.extend(second.problems());
+    let kills: Vec<&Value> = second
+        .records
+        .iter()
+        .filter(|record| record["type"] == "gap")
+        .filter_map(|gap| gap["inferred"].as_array())
+        .flatten()
+        .filter(|kill| {
+            let path = kill["cgroup"].as_str().unwrap_or_default();
+            path.ends_with(&cgroup.name)
+        })
+        .collect();
+    let sum: u64 = kills.iter().filter_map(|kill| kill["kills"].as_u64()).sum();
+    if sum != KILLS {
+        problems.push(format!("{sum} of {KILLS} kills are inferred: {kills:?}"));
+    }
+    // A slow machine kills so seldom that the log names all.
+    let named = kills
+        .iter()
+        .filter(|kill| kill["code"] == "oom_kill_logged")
+        .count();
+    detail(format_args!("{named} of {sum} kills are named in the log"));
+    Ok(problems)
+}
+
+/// A memory cgroup with little room. It goes with this.
+struct Starving {
+    folder: PathBuf,
+    name: String,
+}
+
+impl Starving {
+    fn make() -> Option<Self> {
+        const LIMIT: &str = "8388608";
+        // On v2 those below have the controller only if it is handed down.
+        let _ = fs::write("/sys/fs/cgroup/cgroup.subtree_control", "+memory");
+        let name = format!("oomtrace-starving-{}", std::process::id());
+        for (top, limit) in [
+            ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+            ("/sys/fs/cgroup", "memory.max"),
+        ] {
+            let folder = Path::new(top).join(&name);
+            if !Path::new(top).join("cgroup.procs").exists() || fs::create_dir(&folder).is_err() {
+                continue;
+            }
+            let made = Self {
+                folder,
+                name: name.clone(),
+            };
+            if fs::write(made.folder.join(limit), LIMIT).is_ok() {
+                return Some(made);
+            }
+        }
+        None
+    }
+
+    /// Has a process take more than there is; returns who that was.
+    fn starve(&self) -> Result<i32> {
+        let procs = self.folder.join("cgroup.procs");
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo $$ >\"$1\" && exec tail /dev/zero", "sh"]);
+        let mut child = command
+            .arg(procs)
+            .stderr(Stdio::null())
+            .spawn()
+            .context("sh")?;
+        let pid = child.id() as i32;
+        let status = child.wait()?;
+        if status.signal() != Some(libc::SIGKILL) {
+            bail!("it ended with {status}");
+        }
+        Ok(pid)
+    }
+}
+
+impl Drop for Starving {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.folder);
+    }
 }
