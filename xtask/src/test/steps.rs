@@ -19,7 +19,7 @@ const BPF_PACKAGE: &str = "oomtrace-ebpf";
 /// Debian's kernels give all of them.
 const HOOKS: [Hooks; 3] = [Hooks::Fentry, Hooks::Kprobe, Hooks::Tracepoint];
 /// For all passes over the scenarios.
-const GUEST_LIMIT_SECONDS: u64 = 10 * 60;
+const GUEST_LIMIT_SECONDS: u64 = 20 * 60;
 /// For each fuzz target. What is known to be wrong is found in the first ones.
 const FUZZ_SECONDS: u32 = 15;
 /// The kernel that stands for all in a quick run: old enough for cgroup v1.
