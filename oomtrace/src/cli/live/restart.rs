@@ -127,17 +127,12 @@ impl Left {
     pub(super) fn save_foreign(&mut self, older: Vec<Older>) -> Vec<Unwatched> {
         let mut saved = Vec::new();
         let mut seen_ns = self.seen_ns();
-        let mut journal = self.recovered.foreign.take();
-        if let Some(seen) = journal.as_ref().and_then(|journal| journal.seen) {
-            seen_ns = seen_ns.max(Some(seen.boottime_ns));
-        }
-        let aside = journal.as_ref().map(|journal| journal.path.clone());
-        let journal = journal
-            .take()
-            .map(|foreign| (foreign.version, foreign.frames));
+        let mut aside = None;
         let mut parts: BTreeMap<u32, (Frames, Vec<Older>)> = BTreeMap::new();
-        if let Some((version, frames)) = journal {
-            parts.entry(version).or_default().0 = frames;
+        if let Some(journal) = self.recovered.foreign.take() {
+            seen_ns = seen_ns.max(journal.seen.map(|seen| seen.boottime_ns));
+            aside = Some(journal.path);
+            parts.entry(journal.version).or_default().0 = journal.frames;
         }
         for older in older {
             let version = u32::from(older.wire());
@@ -163,12 +158,10 @@ impl Left {
     /// What the second thread does first.
     pub(super) fn resumption(self, probe: &Probe, attached: Tick) -> Resumption {
         let seen_ns = self.seen_ns();
-        let unwatched = match seen_ns {
-            Some(seen_ns) if !probe.is_pinned() || probe.resumed_since_ns().is_none() => {
-                Some((seen_ns, attached.boottime_ns))
-            }
-            _ => None,
-        };
+        // Programs of before that were read to the end for this store leave no stretch out.
+        let unwatched = seen_ns
+            .filter(|_| probe.resumed_since_ns().is_none())
+            .map(|seen_ns| (seen_ns, attached.boottime_ns));
         Resumption {
             is_of_this_boot: seen_ns.is_some(),
             unwatched,

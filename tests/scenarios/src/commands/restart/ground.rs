@@ -94,12 +94,16 @@ impl Ground {
 
     /// All that is stored.
     pub(super) fn stored(&self, options: &Options) -> Result<Vec<Value>> {
-        let store = self.place.store();
-        let args = ["list", "--all", "--store", &store, "--output", "json"];
-        let listed = ask(options, &args)?;
-        let read = |line: &String| serde_json::from_str(line).with_context(|| format!("{listed}"));
-        listed.stdout.iter().map(read).collect()
+        stored(options, &self.place.store())
     }
+}
+
+/// All that a store holds.
+pub(super) fn stored(options: &Options, store: &str) -> Result<Vec<Value>> {
+    let args = ["list", "--all", "--store", store, "--output", "json"];
+    let listed = ask(options, &args)?;
+    let read = |line: &String| serde_json::from_str(line).with_context(|| format!("{listed}"));
+    listed.stdout.iter().map(read).collect()
 }
 
 /// Ends a tracer as nobody should.

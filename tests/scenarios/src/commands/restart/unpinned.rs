@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
-use super::ground::{end, kill, once};
+use super::ground::{end, kill, once, stored};
 use crate::{
     cli::Options,
     commands::{
@@ -104,13 +104,7 @@ pub(super) fn journal_alone(options: &Options) -> Result<Vec<String>> {
     kill(options, tracer)?;
     let finished = end(options, start_with(options, &store, &[])?)?;
     let mut problems = finished.problems();
-    let args = ["list", "--all", "--store", &store, "--output", "json"];
-    let listed = ask(options, &args)?;
-    let stored: Vec<Value> = listed
-        .stdout
-        .iter()
-        .filter_map(|line| serde_json::from_str(line).ok())
-        .collect();
+    let stored = stored(options, &store)?;
     problems.extend(once(&stored, &pids, "app_kill"));
     Ok(problems)
 }
@@ -138,13 +132,7 @@ pub(super) fn other_boot(options: &Options) -> Result<Vec<String>> {
     fs::write(&journal, bytes)?;
     let finished = end(options, start_with(options, &store, &[])?)?;
     let mut problems = finished.problems();
-    let args = ["list", "--all", "--store", &store, "--output", "json"];
-    let listed = ask(options, &args)?;
-    let stored: Vec<Value> = listed
-        .stdout
-        .iter()
-        .filter_map(|line| serde_json::from_str(line).ok())
-        .collect();
+    let stored = stored(options, &store)?;
     let pids: Vec<i32> = report.victims().map(|victim| victim.pid).collect();
     problems.extend(once(&stored, &pids, "app_kill"));
     let is_gap = |record: &Value| record["type"] == "gap";
