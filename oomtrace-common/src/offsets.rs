@@ -161,6 +161,12 @@ offsets! {
     /// Gone from kernels built without cgroup v1's memory controller.
     memcg_oom_lock: "mem_cgroup.oom_lock";
     siginfo_code: "kernel_siginfo.si_code";
+    siginfo_signal: "kernel_siginfo.si_signo";
+    /// The queue behind `signal_shared_pending`.
+    signal_shared_queue: "signal_struct.shared_pending.list";
+    list_prev: "list_head.prev";
+    sigqueue_list: "sigqueue.list";
+    sigqueue_info: "sigqueue.info";
     oom_memcg: "oom_control.memcg";
     oom_gfp_mask: "oom_control.gfp_mask";
     oom_order: "oom_control.order";

@@ -107,6 +107,8 @@ pub mod tag {
     /// Of the cgroups below one, the oldest first, those without a process left out: its name and
     /// that of a process in it, both NUL-terminated.
     pub const CHILDREN: u16 = 17;
+    /// One [`QueuedKill`](super::QueuedKill).
+    pub const QUEUED_KILL: u16 = 18;
 }
 
 /// Whom a section is about (`SectionHeader::who`).
@@ -375,6 +377,18 @@ pub mod cpu_limits {
     pub const USED: u64 = 4;
 }
 
+/// A SIGKILL that stands in the queue of its process with what was said of it.
+///
+/// The kernel queues nothing for a SIGKILL (`__send_signal_locked` of kernel/signal.c, 5.8 to 7.2):
+/// it is a bit in a set. A POSIX timer alone brings an entry of its own.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct QueuedKill {
+    /// `si_code`.
+    pub code: i32,
+    pub pad: u32,
+}
+
 /// First in a [`tag::ARGV`] section.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
@@ -517,6 +531,7 @@ layout! {
     SectionHeader: 8 { tag @ 0, who @ 2, len @ 4 }
     TaskFacts: 208 { present @ 0, start_ns @ 8, tgid @ 16, flags @ 36, exit_code @ 44, uid @ 60, rss_anon_pages @ 80, jobctl @ 128, state @ 160, comm @ 176, tty @ 192 }
     Ancestor: 40 { start_ns @ 0, tgid @ 8, ns_tgid @ 12, ns_level @ 16, comm @ 24 }
+    QueuedKill: 8 { code @ 0, pad @ 4 }
     CpuLimits: 40 { present @ 0, cpu_hard_s @ 8, rttime_hard_us @ 16, user_ns @ 24, system_ns @ 32 }
     ArgvHeader: 8 { area_bytes @ 0 }
     MemcgLevel: 80 {

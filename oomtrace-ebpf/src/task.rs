@@ -2,9 +2,10 @@
 
 use oomtrace_common::{
     maps::GroupKey,
+    signals::SIGKILL,
     wire::{
-        Ancestor, COMM_BYTES, CpuLimits, MAX_ANCESTORS, MAX_NAME_BYTES, TaskFacts, cpu_limits,
-        present, tag, who,
+        Ancestor, COMM_BYTES, CpuLimits, MAX_ANCESTORS, MAX_NAME_BYTES, QueuedKill, TaskFacts,
+        cpu_limits, present, tag, who,
     },
 };
 
@@ -322,6 +323,22 @@ pub(crate) fn put_cpu_limits(record: Record, who: u16, task: Address) {
     let used = fetch(&mut limits.user_ns, signal, offset!(signal_cpu_user))
         & fetch(&mut limits.system_ns, signal, offset!(signal_cpu_system));
     limits.present = cpu & cpu_limits::CPU | rttime & cpu_limits::RTTIME | used & cpu_limits::USED;
+}
+
+/// Appends the SIGKILL that was queued last for the thread group, if one was: no other signal is
+/// queued once a group ends.
+#[inline(always)]
+pub(crate) fn put_queued_kill(record: Record, who: u16, signal: Address) -> Option<()> {
+    let head = signal.wrapping_add(offset!(signal_shared_queue)?);
+    let last = follow!(head, list_prev).filter(|last| *last != head)?;
+    let info = last
+        .wrapping_sub(offset!(sigqueue_list)?)
+        .wrapping_add(offset!(sigqueue_info)?);
+    if get!(info, siginfo_signal, u32)? != SIGKILL {
+        return None;
+    }
+    record.put::<QueuedKill>(tag::QUEUED_KILL, who)?.code = get!(info, siginfo_code, i32)?;
+    Some(())
 }
 
 /// Appends the process that traces `task`, if one does.

@@ -112,6 +112,7 @@ fn try_exit<const FIRST: bool>(
     body.exact = u32::from(exact);
     task::put_facts(record, who::VICTIM, task, leader);
     task::put_ptracer(record, who::VICTIM, task);
+    let _ = task::put_queued_kill(record, who::VICTIM, signal);
     task::put_ancestry(record, who::VICTIM, leader);
     names::put_exe(record, who::VICTIM, task);
     names::put_cgroups(record, who::VICTIM, task);

@@ -228,6 +228,10 @@ impl Decoder {
                     .get(tag::PTRACER, who::VICTIM)
                     .and_then(|ptracer| all::<wire::Ancestor>(ptracer).next())
                     .map(|ptracer| Ancestor::from(&ptracer)),
+                queued_kill: sections
+                    .get(tag::QUEUED_KILL, who::VICTIM)
+                    .and_then(|queued| all::<wire::QueuedKill>(queued).next())
+                    .map(|queued| queued.code),
             })),
             kind::OOM_KILL => {
                 let (body, _) = take::<OomKillBody>(body, "an OOM kill")?;

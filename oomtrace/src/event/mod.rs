@@ -302,6 +302,8 @@ pub struct Exit {
     pub victim: Process,
     /// The process that traced it by ptrace.
     pub ptracer: Option<Ancestor>,
+    /// `si_code` of a SIGKILL that stands in the group's queue of signals still.
+    pub queued_kill: Option<i32>,
 }
 
 /// Which memory the OOM killer was told to look at: `enum oom_constraint`.

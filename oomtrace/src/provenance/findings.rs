@@ -1,8 +1,11 @@
 //! Findings beside the verdict: what else a case shows, and deaths of which no SIGKILL was seen.
 
+use oomtrace_common::signals::SI_TIMER;
+
 use super::{
     actor::{self, Party},
     case::{Case, Kill, Link, Status, Unseen},
+    judge,
     record::{Cause, Evidence, Mechanism},
     rules::Rules,
     words,
@@ -130,12 +133,32 @@ pub(super) fn exit_code_evidence(child: Option<&Link>) -> Vec<Evidence> {
 /// A filter's kill is a `SIGSYS`.
 const SECCOMP_STRICT_OR_DEAD: [u32; 2] = [1, 3];
 
+/// A POSIX timer's SIGKILL brings its own entry for the queue of signals, which stays there until
+/// the process is gone: it is known though nobody saw it being sent.
+fn timers_kill() -> (Cause, Mechanism, Party, Vec<Evidence>) {
+    let evidence = Evidence {
+        code: "timer_signal_queued".into(),
+        text: "the SIGKILL in its queue of signals is that of a POSIX timer; when it was sent was not seen".to_owned(),
+        source: "sched_process_exit".into(),
+    };
+    let party = Party::kernel(judge::OWN_ARRANGEMENT);
+    (
+        Cause::OwnTimer,
+        Mechanism::PosixTimer,
+        party,
+        vec![evidence],
+    )
+}
+
 /// A death by signal 9 of which no SIGKILL was seen.
 pub(super) fn no_signal(
     exit: &Exit,
     unseen: Unseen,
     rules: &Rules,
 ) -> (Cause, Mechanism, Party, Vec<Evidence>) {
+    if exit.queued_kill == Some(SI_TIMER) {
+        return timers_kill();
+    }
     let (cause, mut mechanism, mut party, code, text) = match unseen {
         Unseen::Lost(count) => (
             Cause::Unknown,

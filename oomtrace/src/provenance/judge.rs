@@ -85,6 +85,9 @@ pub(super) fn judge<'a>(case: &Case<'a>, rules: &Rules) -> Verdict<'a> {
     }
 }
 
+/// Who it is that acts where the victim itself has arranged for the signal.
+pub(super) const OWN_ARRANGEMENT: &str = "the victim's own arrangement";
+
 type Own = (Cause, Party, Option<oom::Found>);
 
 /// What the kernel did by itself; `None` if a process asked for it.
@@ -106,7 +109,7 @@ fn kernels_own(
         Mechanism::PtraceExitkill => by_kernel(Cause::TracerExit, "ptrace"),
         Mechanism::RlimitCpu | Mechanism::RlimitRttime => by_kernel(Cause::CpuLimit, "cpu limit"),
         Mechanism::PosixTimer | Mechanism::Sigio | Mechanism::ExitSignal => {
-            by_kernel(Cause::OwnTimer, "the victim's own arrangement")
+            by_kernel(Cause::OwnTimer, OWN_ARRANGEMENT)
         }
         Mechanism::BpfSendSignal => by_kernel(Cause::Bpf, "a BPF program"),
         other if mechanism::is_kernels_own(other) => {

@@ -336,6 +336,7 @@ mod tests {
                     ..victim
                 },
                 ptracer: None,
+                queued_kill: None,
             };
             engine.handle(Event::Exit(Box::new(exit)), &mut out);
         }

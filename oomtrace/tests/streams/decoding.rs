@@ -8,8 +8,8 @@ use oomtrace::event::{
     entry::Entry,
 };
 use oomtrace_common::wire::{
-    ALIGN, ArgvHeader, ExitBody, MemcgLevel, RecordHeader, SectionHeader, TaskFacts, VERSION, kind,
-    memcg_flags, present, tag, who,
+    ALIGN, ArgvHeader, ExitBody, MemcgLevel, QueuedKill, RecordHeader, SectionHeader, TaskFacts,
+    VERSION, kind, memcg_flags, present, tag, who,
 };
 
 fn section(tag: u16, who: u16, payload: &[u8]) -> Vec<u8> {
@@ -95,6 +95,26 @@ fn the_groups_status_counts_where_the_group_was_ended() {
     // 5.10 ends a seccomp or ptrace death without the flag.
     facts.signal_flags = 0;
     assert_eq!(victim(&facts, &[]).exit_code, Some(0x300));
+}
+
+#[test]
+fn what_was_said_of_a_queued_sigkill_is_kept() {
+    let queued = |more: &[Vec<u8>]| match exit(&TaskFacts::zeroed(), more) {
+        Ok(Some(Event::Exit(exit))) => exit.queued_kill,
+        other => panic!("no end: {other:?}"),
+    };
+    let kill = QueuedKill { code: -2, pad: 0 };
+    let bytes = bytes_of(&kill);
+    assert_eq!(
+        queued(&[section(tag::QUEUED_KILL, who::VICTIM, bytes)]),
+        Some(-2)
+    );
+    // Not whole, or nobody's.
+    assert_eq!(
+        queued(&[section(tag::QUEUED_KILL, who::VICTIM, &bytes[..4])]),
+        None
+    );
+    assert_eq!(queued(&[]), None);
 }
 
 #[test]

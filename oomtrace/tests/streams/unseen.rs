@@ -4,6 +4,7 @@ use oomtrace::{
     event::{Event, Group, Process, Sigkill, SignalResult},
     provenance::record::{ActorKind, Cause, Death, Mechanism},
 };
+use oomtrace_common::signals::{SI_TIMER, SIGKILL};
 use proptest::prelude::*;
 
 use crate::support::{
@@ -227,6 +228,34 @@ proptest! {
             let unseen = [(Cause::Unknown, "sigkill_not_seen"), (Cause::Kernel, "no_signal_generated")];
             prop_assert!(unseen.contains(&told), "{:?}", told);
         }
+    }
+}
+
+/// A timer's SIGKILL brings an entry for the queue of signals; nobody else's has one.
+#[test]
+fn a_queued_sigkill_is_a_timers_though_nobody_saw_it_sent() {
+    let ended = |code: Option<i32>, more: Vec<Event>| {
+        let mut waits = victim();
+        waits.waiting.pending = Some(1 << (SIGKILL - 1));
+        let mut end = exit(&waits, BY_SIGKILL);
+        if let Event::Exit(end) = &mut end {
+            end.queued_kill = code;
+        }
+        death(more.into_iter().chain([end]))
+    };
+    let timed = ended(Some(SI_TIMER), Vec::new());
+    assert_eq!(
+        (timed.cause, timed.mechanism, timed.actor.kind),
+        (Cause::OwnTimer, Mechanism::PosixTimer, ActorKind::Kernel)
+    );
+    assert_code(&timed, "timer_signal_queued");
+    assert!(timed.summary.contains("POSIX timer"), "{}", timed.summary);
+    let lossy = ended(Some(SI_TIMER), vec![lost("sigkill", 1, 0, u64::MAX)]);
+    assert_eq!(lossy.cause, Cause::OwnTimer);
+    for code in [None, Some(0)] {
+        let unseen = ended(code, Vec::new());
+        assert_eq!(unseen.cause, Cause::Unknown);
+        assert_code(&unseen, "sigkill_not_seen");
     }
 }
 

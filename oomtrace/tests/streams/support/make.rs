@@ -172,6 +172,7 @@ pub(crate) fn exit_at(victim: &Process, status: i32, boottime_ns: u64) -> Event 
             ..victim.clone()
         },
         ptracer: None,
+        queued_kill: None,
     }))
 }
 

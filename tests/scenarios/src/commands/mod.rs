@@ -6,6 +6,7 @@ mod exec;
 mod faithful;
 mod history;
 mod hostile;
+mod late;
 mod listen;
 mod loss;
 mod privileges;
@@ -52,6 +53,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         exec::CASES,
         faithful::CASES,
         trace::CASES,
+        late::CASES,
         listen::CASES,
         loss::CASES,
         privileges::CASES,
