@@ -29,9 +29,16 @@ pub(crate) struct Options {
     pub(crate) only: Vec<String>,
     pub(crate) record: Option<PathBuf>,
     /// In a test guest, where an emulated CPU takes its time.
-    pub(crate) guest: bool,
+    pub(crate) guest: Option<Guest>,
+}
+
+/// What a guest is there for, besides what every one is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Guest {
+    /// Its kernel is the oldest or the newest of those that are booted.
+    pub(crate) is_end: bool,
     /// Storms too, which one guest is enough for.
-    pub(crate) storms: bool,
+    pub(crate) has_storms: bool,
 }
 
 impl Options {
@@ -41,27 +48,29 @@ impl Options {
 
     /// How long a record may take to arrive after the fixture has ended.
     pub(crate) fn record_limit(&self) -> Duration {
-        Duration::from_secs(if self.guest { 30 } else { 15 })
+        Duration::from_secs(if self.guest.is_some() { 30 } else { 15 })
     }
 
     /// How long a program may take that does little.
     pub(crate) fn program_limit(&self) -> Duration {
-        Duration::from_secs(if self.guest { 120 } else { 60 })
+        Duration::from_secs(if self.guest.is_some() { 120 } else { 60 })
     }
 
     /// How much longer than planned a wait may take.
     pub(crate) fn slack_ms(&self) -> u64 {
-        if self.guest { 5000 } else { 1000 }
+        if self.guest.is_some() { 5000 } else { 1000 }
     }
 }
 
 pub(crate) fn parse(args: impl Iterator<Item = String>) -> Result<Action> {
     let mut args = args;
     let is_set = |name: &str| env::var_os(name).is_some_and(|value| value == "1");
-    let guest = is_set("OOMTRACE_GUEST");
+    let guest = is_set("OOMTRACE_GUEST").then(|| Guest {
+        is_end: is_set("OOMTRACE_END"),
+        has_storms: is_set("OOMTRACE_STORMS"),
+    });
     let mut options = Options {
         guest,
-        storms: !guest || is_set("OOMTRACE_STORMS"),
         ..Options::default()
     };
     while let Some(arg) = args.next() {

@@ -32,11 +32,17 @@ const MEMORY_MIB: u32 = 1024;
 struct Guest {
     kernel: Kernel,
     cgroup: &'static str,
+    /// The oldest or the newest of those that are booted.
+    is_end: bool,
 }
 
 impl Guest {
     fn name(&self) -> String {
         format!("{} {}", self.kernel.series.name, self.cgroup)
+    }
+
+    fn has_storms(&self) -> bool {
+        self.kernel.series.name == STORMS
     }
 
     fn folder(&self) -> String {
@@ -86,15 +92,24 @@ fn guests(kernels: &[Kernel], cgroup: Cgroup) -> Vec<Guest> {
             .into_iter()
             .flatten()
     };
-    kernels
+    let mut guests: Vec<Guest> = kernels
         .iter()
         .flat_map(|kernel| {
             versions(kernel).map(|cgroup| Guest {
                 kernel: kernel.clone(),
                 cgroup,
+                is_end: false,
             })
         })
-        .collect()
+        .collect();
+    for end in [0, guests.len().saturating_sub(1)] {
+        if let Some(guest) = guests.get_mut(end) {
+            guest.is_end = true;
+        }
+    }
+    // Those that take longest first, so that none of them is left alone at the end.
+    guests.sort_by_key(|guest| !(guest.is_end || guest.has_storms()));
+    guests
 }
 
 /// What init runs in the guest.
@@ -145,7 +160,10 @@ fn machine(
     if args.save.is_some() {
         machine.append.push_str(" oomtrace.save");
     }
-    if guest.kernel.series.name == STORMS {
+    if guest.is_end {
+        machine.append.push_str(" oomtrace.end");
+    }
+    if guest.has_storms() {
         machine.append.push_str(" oomtrace.storms");
     }
     machine
@@ -200,9 +218,23 @@ mod tests {
                 .map(Guest::name)
                 .collect()
         };
-        assert_eq!(names(Cgroup::Both), ["5.10 v1", "5.10 v2", "7.2 v2"]);
+        assert_eq!(names(Cgroup::Both), ["5.10 v1", "7.2 v2", "5.10 v2"]);
         assert_eq!(names(Cgroup::V1), ["5.10 v1"]);
         assert_eq!(names(Cgroup::V2), ["5.10 v2", "7.2 v2"]);
+    }
+
+    #[test]
+    fn the_oldest_and_the_newest_are_ends_and_come_first() {
+        let ends = |kernels: &[Kernel]| -> Vec<(String, bool)> {
+            let guests = guests(kernels, Cgroup::V2).into_iter();
+            guests.map(|guest| (guest.name(), guest.is_end)).collect()
+        };
+        let of = |name: &str, is_end| (format!("{name} v2"), is_end);
+        assert_eq!(
+            ends(&[kernel(0), kernel(1), kernel(4)]),
+            [of("5.10", true), of("7.2", true), of("6.1", false)]
+        );
+        assert_eq!(ends(&[kernel(1)]), [of("6.1", true)]);
     }
 
     #[test]

@@ -48,54 +48,64 @@ pub(crate) struct Case {
 #[error("{0}")]
 struct Skipped(String);
 
+/// In which guests a group of cases is run, other than by name. On the host all are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Guests {
+    /// In each: what it is about may differ from kernel to kernel.
+    Every,
+    /// In those at both ends of what is booted: it is the tracer's own doing for the most part.
+    Ends,
+    /// In one: it takes minutes on an emulated processor.
+    One,
+    /// In none: it takes two minutes, and depends on no kernel.
+    None,
+}
+
+const GROUPS: &[(&[Case], Guests)] = &[
+    (exec::CASES, Guests::Ends),
+    (faithful::CASES, Guests::Every),
+    (trace::CASES, Guests::Every),
+    (late::CASES, Guests::Every),
+    (listen::CASES, Guests::Ends),
+    (loss::CASES, Guests::Every),
+    (privileges::CASES, Guests::Ends),
+    (recording::CASES, Guests::Ends),
+    (rules::CASES, Guests::Ends),
+    (runtimes::CASES, Guests::Every),
+    (scope::CASES, Guests::Every),
+    (symbols::CASES, Guests::Every),
+    (history::CASES, Guests::Ends),
+    (restart::CASES, Guests::Ends),
+    (hostile::CASES, Guests::Ends),
+    (doctor::CASES, Guests::Every),
+    (refusals::CASES, Guests::Ends),
+    (storm::CASES, Guests::One),
+    (soak::CASES, Guests::None),
+];
+
 pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
-    [
-        exec::CASES,
-        faithful::CASES,
-        trace::CASES,
-        late::CASES,
-        listen::CASES,
-        loss::CASES,
-        privileges::CASES,
-        recording::CASES,
-        rules::CASES,
-        runtimes::CASES,
-        scope::CASES,
-        symbols::CASES,
-        history::CASES,
-        restart::CASES,
-        hostile::CASES,
-        doctor::CASES,
-        refusals::CASES,
-        storm::CASES,
-        soak::CASES,
-    ]
-    .into_iter()
-    .flatten()
+    GROUPS.iter().flat_map(|(cases, _)| *cases)
 }
 
-/// Too long to be run on every kernel.
-fn is_storm(case: &Case) -> bool {
-    storm::CASES.iter().any(|storm| storm.name == case.name)
-}
-
-/// Takes two minutes, and what it is about depends on no kernel.
-fn is_soak(case: &Case) -> bool {
-    soak::CASES.iter().any(|soak| soak.name == case.name)
+/// What is run: all that was named, else what this machine is there for.
+fn wanted(options: &Options) -> impl Iterator<Item = &'static Case> {
+    let is_here = |guests| match (options.guest, guests) {
+        (None, _) | (Some(_), Guests::Every) => true,
+        (Some(guest), Guests::Ends) => guest.is_end,
+        (Some(guest), Guests::One) => guest.has_storms,
+        (Some(_), Guests::None) => false,
+    };
+    let groups = GROUPS
+        .iter()
+        .filter(move |(_, guests)| !options.only.is_empty() || is_here(*guests));
+    let cases = groups.flat_map(|(cases, _)| *cases);
+    cases.filter(|case| options.wants(case.name))
 }
 
 pub(crate) fn run(options: &Options, tally: &mut Tally) {
     // SAFETY: geteuid(2) takes no arguments.
     let root = unsafe { libc::geteuid() } == 0;
-    for case in all().filter(|case| options.wants(case.name)) {
-        if options.only.is_empty() && !options.storms && is_storm(case) {
-            detail(format_args!("{}: in another guest", case.name));
-            continue;
-        }
-        if options.only.is_empty() && options.guest && is_soak(case) {
-            detail(format_args!("{}: on the host", case.name));
-            continue;
-        }
+    for case in wanted(options) {
         let outcome = if root {
             match (case.run)(options) {
                 Ok(problems) => {
@@ -146,6 +156,33 @@ fn lacks(what: &str, text: &[String], words: &[&str]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::Guest;
+
+    #[test]
+    fn a_guest_runs_what_it_is_there_for() {
+        let guest = |is_end, has_storms| Options {
+            guest: Some(Guest { is_end, has_storms }),
+            ..Options::default()
+        };
+        let runs = |options: &Options, name: &str| wanted(options).any(|case| case.name == name);
+        let host = Options::default();
+        for name in ["doctor", "restart-ended", "storm-of-kills", "soak"] {
+            assert!(runs(&host, name), "{name}");
+        }
+        let plain = guest(false, false);
+        assert!(runs(&plain, "doctor"));
+        assert!(!runs(&plain, "restart-ended"));
+        assert!(runs(&guest(true, false), "restart-ended"));
+        assert!(!runs(&guest(true, false), "storm-of-kills"));
+        assert!(runs(&guest(false, true), "storm-of-kills"));
+        assert!(!runs(&guest(true, true), "soak"));
+        let named = Options {
+            only: vec!["soak".into()],
+            ..plain
+        };
+        assert!(runs(&named, "soak"));
+        assert!(!runs(&named, "doctor"));
+    }
 
     #[test]
     fn every_word_is_looked_for() {

@@ -47,7 +47,7 @@ const FIXTURES: &[(&str, &str, &str)] = &[
 ];
 
 fn hidden(options: &Options) -> Result<Vec<String>> {
-    if !options.guest {
+    if options.guest.is_none() {
         return Err(Skipped("it would hide the symbols of the whole machine".into()).into());
     }
     let _hidden = Hidden::hide()?;

@@ -77,7 +77,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 fn in_a_storm(options: &Options) -> Result<Vec<String>> {
     const RESTARTS: usize = 4;
     // An emulated processor is ten times as slow.
-    let count = if options.guest { 1500 } else { 6000 };
+    let count = if options.guest.is_some() { 1500 } else { 6000 };
     let ground = Ground::new("restart-storm")?;
     let mut problems = Vec::new();
     let mut tracer = ground.start(options, &[])?;
