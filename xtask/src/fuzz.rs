@@ -80,18 +80,13 @@ pub(crate) fn build(project: &Project) -> Result<Command> {
     if command::find("c++").is_none() {
         packages::install(&["g++"], "no C++ compiler (`c++`), which libFuzzer needs")?;
     }
-    Ok(cargo(project, "build"))
-}
-
-/// Cargo with a subcommand over all targets.
-pub(crate) fn cargo(project: &Project, subcommand: &str) -> Command {
     let mut cargo = command::cargo(&project.pins.nightly);
     cargo.current_dir(manifest_dir(project));
-    cargo.args([subcommand, "--release", "--bins", "--lib"]);
+    cargo.args(["build", "--release", "--bins", "--lib"]);
     cargo.args(["--target", &triple()]);
     cargo.env("CARGO_TARGET_DIR", home(project));
     cargo.env("RUSTFLAGS", RUSTFLAGS);
-    cargo
+    Ok(cargo)
 }
 
 fn manifest_dir(project: &Project) -> PathBuf {
