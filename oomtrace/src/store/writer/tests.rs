@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use super::*;
 
 /// A sink whose thread does what it is told.

@@ -1,0 +1,64 @@
+//! What the user is told of a disk that does not take what is to be stored.
+
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use crate::store::{
+    StoreStats,
+    error::{StoreError, Trouble},
+    place,
+};
+
+/// The same trouble is told once in this time.
+const TOLD: Duration = Duration::from_hours(1);
+
+/// Moves a damaged file out of the way, and says where.
+pub(super) fn set_aside(path: &Path, error: &StoreError) -> Result<(), StoreError> {
+    let aside = place::set_aside(path)?;
+    log::error!(
+        "{error}\n(it was moved to {})",
+        crate::event::text::printable(&aside.display().to_string())
+    );
+    Ok(())
+}
+
+/// What the user was told: each trouble once, and its end.
+#[derive(Debug, Default)]
+pub(super) struct Troubles {
+    now: Option<Trouble>,
+    told: Option<(Trouble, Instant)>,
+    dropped_before: u64,
+}
+
+impl Troubles {
+    pub(super) fn tell(&mut self, error: &StoreError) {
+        let trouble = error.trouble();
+        self.now = Some(trouble);
+        let was_told = self
+            .told
+            .is_some_and(|(told, when)| told == trouble && when.elapsed() < TOLD);
+        if !was_told {
+            self.told = Some((trouble, Instant::now()));
+            log::error!(
+                "{error}\nmeanwhile: tracing goes on, and deaths are kept in memory until they can be stored"
+            );
+        }
+    }
+
+    pub(super) fn over(&mut self, stats: &StoreStats) {
+        if self.now.take().is_none() {
+            return;
+        }
+        let dropped = stats.dropped() - self.dropped_before;
+        self.dropped_before = stats.dropped();
+        if dropped == 0 {
+            log::warn!("deaths are stored again, and those that waited with them");
+        } else {
+            log::error!(
+                "deaths are stored again; {dropped} records found no room in memory meanwhile and are not stored"
+            );
+        }
+    }
+}
