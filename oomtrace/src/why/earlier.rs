@@ -135,7 +135,10 @@ fn words(
 ) -> String {
     let mut text = format!("the {} death of it", ordinal(count + 1));
     if let (Some(from), Some(to)) = (moment(&first.time), moment(&death.time)) {
-        text.push_str(&format!(" in {}", stretch(to - from)));
+        match (to - from).whole_seconds() {
+            0 => text.push_str(" within a second"),
+            _ => text.push_str(&format!(" in {}", stretch(to - from))),
+        }
     }
     text.push_str(&match same {
         0 => ", the first by this cause".to_owned(),

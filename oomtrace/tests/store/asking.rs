@@ -343,6 +343,41 @@ fn earlier_deaths_are_those_of_the_same_workload() {
     assert_eq!(pids(&reader.earlier(&last, 10).unwrap()), [25, 21]);
 }
 
+/// One shell starts many programs that have the same comm.
+#[test]
+fn what_is_no_main_process_is_told_by_its_program() {
+    let of = |number: u32, argv: Option<&[&str]>, cgroup: &str| {
+        let mut death = death(number);
+        death.victim.comm = Some("python3".to_owned());
+        death.victim.exe = Some("/usr/bin/python3".to_owned());
+        death.victim.argv = argv.map(|argv| argv.iter().map(|word| (*word).to_owned()).collect());
+        death.victim.cgroup = Some(cgroup.to_owned());
+        death.victim.role = Some(Role::Host);
+        (death.container, death.unit) = (None, None);
+        death
+    };
+    let (web, job) = (
+        Some(&["python3", "web.py"][..]),
+        Some(&["python3", "job.py"][..]),
+    );
+    let folder = Folder::new();
+    let deaths = [
+        of(1, web, "/user"),
+        of(3, job, "/user"),
+        of(5, web, "/user/below"),
+        of(7, None, "/user"),
+        of(11, job, "/user"),
+    ];
+    store(&folder.store(), deaths.into_iter().map(record));
+    let reader = Reader::open(&folder.store()).unwrap();
+    let now = of(9, web, "/user");
+    // Of one whose arguments are not known, the executable is the same.
+    assert_eq!(pids(&reader.earlier(&now, 10).unwrap()), [7, 1]);
+    assert_eq!(reader.next(&now).unwrap().map(|next| next.pid), None);
+    let again = of(8, job, "/user");
+    assert_eq!(reader.next(&again).unwrap().map(|next| next.pid), Some(11));
+}
+
 #[test]
 fn what_a_death_led_to_is_found() {
     let (_folder, reader) = filled();

@@ -1,5 +1,7 @@
 //! One death, and what is stored around it.
 
+use serde::Deserialize;
+
 use super::{Filter, Reader, Roles, SELECT, Stored, is_main, limit_of};
 use crate::{
     identity::target::Target,
@@ -64,7 +66,8 @@ impl Reader {
 
     /// Deaths of the same workload before this one, the latest first: of containers of the same
     /// name (of the same pod or its like, see [`workload`], in the same namespace), else of the
-    /// same unit, else of the same command in the same cgroup; and in the same role.
+    /// same unit, else in the same cgroup; and in the same role. What is not the main process has
+    /// to be the same program with the same arguments besides.
     pub fn earlier(&self, death: &Death, limit: usize) -> Result<Vec<Stored>, StoreError> {
         let Some((filter, time_ns)) = of_workload(death) else {
             return Ok(Vec::new());
@@ -118,15 +121,19 @@ impl Reader {
         let pod = death.container.as_ref();
         let pod = pod.and_then(|container| container.pod.as_deref());
         let mut same = Vec::new();
+        let mut looked_at = 0;
         self.each(filter, usize::MAX, |stored| {
             let fits = stored.role.as_deref() == role
                 && (is_main || stored.comm == death.victim.comm)
                 && stored.pod.as_deref().map(workload) == pod.map(workload)
                 && stored.id != death.id;
             if fits {
-                same.push(stored.clone());
+                looked_at += 1;
+                if is_main || is_same_program(death, &stored.json) {
+                    same.push(stored.clone());
+                }
             }
-            Ok::<_, StoreError>(same.len() < limit)
+            Ok::<_, StoreError>(same.len() < limit && (is_main || looked_at < MOST_LOOKED_AT))
         })?;
         Ok(same)
     }
@@ -139,6 +146,41 @@ impl Reader {
             ..Filter::default()
         };
         self.list(&filter, None, limit)
+    }
+}
+
+/// So many records are looked into for those of the same program: a thousand take some ten
+/// milliseconds.
+const MOST_LOOKED_AT: usize = 1000;
+
+/// What a stored record says of the program that died. The rest of it is passed over.
+#[derive(Deserialize)]
+struct Said {
+    victim: Program,
+}
+
+#[derive(Deserialize)]
+struct Program {
+    cgroup: Option<String>,
+    exe: Option<String>,
+    argv: Option<Vec<String>>,
+}
+
+/// Whether the victim of a stored record ran the same program with the same arguments, in the same
+/// cgroup where nothing else says what it belongs to. The comm is the same; that alone tells
+/// nothing: `python3` is many programs.
+fn is_same_program(death: &Death, json: &str) -> bool {
+    let Ok(Said { victim: other }) = serde_json::from_str(json) else {
+        return false;
+    };
+    let victim = &death.victim;
+    let differ = |one: &Option<String>, other: &Option<String>| matches!((one, other), (Some(one), Some(other)) if one != other);
+    if death.container.is_none() && death.unit.is_none() && differ(&victim.cgroup, &other.cgroup) {
+        return false;
+    }
+    match (&victim.argv, &other.argv) {
+        (Some(one), Some(other)) => one == other,
+        _ => !differ(&victim.exe, &other.exe),
     }
 }
 
