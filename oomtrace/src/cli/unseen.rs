@@ -3,6 +3,7 @@
 use super::when;
 use crate::{
     event::text::printable,
+    identity::target::is_within,
     provenance::record::{Gap, Inferred},
     store::{Reader, StoreError, parse_time},
 };
@@ -29,12 +30,10 @@ pub(super) fn note(
         1 => text.push_str(", nor in a stretch before that"),
         before => text.push_str(&format!(", nor in {before} stretches before that")),
     }
-    // What is behind the kind in `container:web`.
-    let wanted = typed.map(|typed| typed.rsplit([':', '/']).next().unwrap_or(typed));
     let kills: Vec<(&Gap, &Inferred)> = gaps
         .iter()
         .flat_map(|gap| gap.inferred.iter().map(move |kill| (gap, kill)))
-        .filter(|(_, kill)| wanted.is_none_or(|wanted| kill.text.contains(wanted)))
+        .filter(|(_, kill)| typed.is_none_or(|typed| is_meant(kill, typed)))
         .collect();
     for (gap, kill) in kills.iter().take(KILLS) {
         text.push_str(&format!(
@@ -51,7 +50,76 @@ pub(super) fn note(
     Ok(Some(text))
 }
 
+/// Whether a kill may be of whom somebody points at: by its process id, its command or a name in a
+/// cgroup's path. Of a container's name and a pod's a cgroup tells nothing.
+fn is_meant(kill: &Inferred, typed: &str) -> bool {
+    /// The start of a container's id that is long enough to be meant as one.
+    const ID_DIGITS: usize = 4;
+    let (kind, name) = typed.split_once(':').unwrap_or(("", typed));
+    let is_pid = || kill.pid.is_some_and(|pid| name == pid.to_string());
+    let mut cgroups = [&kill.cgroup, &kill.limit_cgroup].into_iter().flatten();
+    match kind {
+        "pid" => is_pid(),
+        "cgroup" => cgroups.any(|cgroup| is_within(cgroup, name)),
+        _ => {
+            let name = name.rsplit('/').next().unwrap_or(name);
+            let is_id =
+                name.len() >= ID_DIGITS && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+            // `docker-3f2a….scope`, `nginx.service`, `3f2a…`.
+            let is_named = |part: &str| {
+                let id = part.rsplit('-').next().unwrap_or(part);
+                part == name
+                    || part.strip_suffix(".service") == Some(name)
+                    || is_id && id.starts_with(name)
+            };
+            let is_any = kind.is_empty() && (is_pid() || kill.comm.as_deref() == Some(name));
+            is_any || cgroups.any(|cgroup| cgroup.split('/').any(is_named))
+        }
+    }
+}
+
 fn stretch(gap: &Gap) -> String {
     let local = |time: &str| parse_time(time).map_or_else(|| time.to_owned(), when::local);
     format!("from {} to {}", local(&gap.from), local(&gap.to))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kill_is_meant_by_pid_command_or_a_whole_name_of_its_cgroup() {
+        let kill = Inferred {
+            code: "oom_kill_logged".into(),
+            cgroup: Some("/system.slice/docker-3f2a99c0ffee.scope".to_owned()),
+            kills: 1,
+            pid: Some(41277),
+            comm: Some("webhook".to_owned()),
+            limit_cgroup: Some("/system.slice/nginx.service".to_owned()),
+            text: String::new(),
+            source: "kernel_log".to_owned(),
+        };
+        for typed in [
+            "pid:41277",
+            "41277",
+            "webhook",
+            "container:3f2a99",
+            "unit:nginx.service",
+            "nginx",
+            "cgroup:/system.slice",
+        ] {
+            assert!(is_meant(&kill, typed), "{typed}");
+        }
+        for typed in [
+            "pid:12",
+            "412",
+            "container:web",
+            "web",
+            "cgroup:/system",
+            "3f",
+            "unit:a",
+        ] {
+            assert!(!is_meant(&kill, typed), "{typed}");
+        }
+    }
 }

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     event::text::printable,
     identity::target::Target,
-    provenance::record::Death,
+    provenance::record::{Death, Gap},
     sinks::{
         html,
         story::{self, Look},
@@ -40,6 +40,8 @@ const AFTER: usize = 200;
 const CHOICE: usize = 20;
 /// So many earlier deaths are set beside one.
 const EARLIER: usize = 1000;
+/// So many of the latest stretches in which nobody traced are looked at.
+const STRETCHES: usize = 32;
 /// So many that went with it are looked at.
 const WITH_IT: usize = 1000;
 
@@ -68,7 +70,7 @@ pub(super) fn run(args: &WhyArgs) -> Result<ExitCode> {
             printable(&stored.id)
         )
     })?;
-    let surroundings = Surroundings::of(&reader, &death)?;
+    let surroundings = Surroundings::of(&reader, &death, stored.time_ns)?;
     let story = tell(&death, &surroundings.around());
     if let Some(path) = &args.html {
         write_page(path, &story)?;
@@ -321,10 +323,12 @@ struct Surroundings {
     with_it: Vec<Death>,
     before: Vec<Death>,
     next: Option<Death>,
+    unwatched: Vec<Gap>,
 }
 
 impl Surroundings {
-    fn of(reader: &Reader, death: &Death) -> Result<Self> {
+    /// `time_ns`: when it died.
+    fn of(reader: &Reader, death: &Death, time_ns: i64) -> Result<Self> {
         let readable = |all: Vec<Stored>| all.iter().filter_map(|one| one.death().ok()).collect();
         let cause = match &death.caused_by {
             Some(id) => reader.by_id(id, 1)?.pop(),
@@ -335,6 +339,7 @@ impl Surroundings {
             with_it: readable(reader.caused_by(&death.id, WITH_IT)?),
             before: readable(reader.earlier(death, EARLIER)?),
             next: reader.next(death)?.and_then(|next| next.death().ok()),
+            unwatched: reader.unwatched(time_ns, STRETCHES)?,
         })
     }
 
@@ -344,6 +349,7 @@ impl Surroundings {
             with_it: &self.with_it,
             before: &self.before,
             next: self.next.as_ref(),
+            unwatched: &self.unwatched,
         }
     }
 }

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     event::text::printable,
-    why::{Moment, Story, offset},
+    why::{Moment, Story, Unwatched, offset},
 };
 
 const STYLE: &str = "\
@@ -80,6 +80,9 @@ pub fn write(to: &mut dyn Write, story: &Story<'_>) -> io::Result<()> {
     let before = story.earlier.iter();
     let before = before.map(|earlier| (earlier.text.clone(), String::new()));
     list(to, "Before", before)?;
+    let unwatched = story.unwatched.iter().flat_map(Unwatched::told);
+    let unwatched = unwatched.map(|(text, source)| (text, source.to_owned()));
+    list(to, "After it, unseen", unwatched)?;
     let advice = death.advice.iter();
     let advice = advice.map(|advice| (advice.text.clone(), String::new()));
     list(to, "What to do", advice)?;

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     event::text::printable,
     provenance::record::Death,
-    why::{Moment, Story, offset},
+    why::{Moment, Story, Unwatched, offset},
 };
 
 /// How it is to look.
@@ -53,6 +53,12 @@ pub fn write(to: &mut dyn Write, story: &Story<'_>, look: Look) -> io::Result<()
     if let Some(earlier) = &story.earlier {
         page.title("before")?;
         page.item(&earlier.text, "")?;
+    }
+    if !story.unwatched.is_empty() {
+        page.title("after it, unseen")?;
+        for (text, source) in story.unwatched.iter().flat_map(Unwatched::told) {
+            page.item(&text, source)?;
+        }
     }
     if !story.death.advice.is_empty() {
         page.title("what to do")?;

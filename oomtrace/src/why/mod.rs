@@ -4,6 +4,7 @@
 mod earlier;
 mod ruled_out;
 mod timeline;
+mod unseen;
 
 use serde::Serialize;
 
@@ -11,8 +12,9 @@ pub use self::{
     earlier::Earlier,
     ruled_out::RuledOut,
     timeline::{Moment, offset},
+    unseen::Unwatched,
 };
-use crate::provenance::record::Death;
+use crate::provenance::record::{Death, Gap};
 
 /// Version of the layout of what is told as JSON.
 pub const SCHEMA: u32 = 1;
@@ -31,6 +33,8 @@ pub struct Story<'a> {
     pub earlier: Option<Earlier>,
     /// Ids of deaths that this one led to, or that came with it.
     pub with_it: Vec<&'a str>,
+    /// Stretches after it in which nobody traced: another death of it may be missing.
+    pub unwatched: Vec<Unwatched<'a>>,
 }
 
 /// What is known beside a death.
@@ -44,6 +48,8 @@ pub struct Around<'a> {
     pub before: &'a [Death],
     /// The next death of the same workload.
     pub next: Option<&'a Death>,
+    /// Stretches after it in which nobody traced, the latest first.
+    pub unwatched: &'a [Gap],
 }
 
 /// Tells a death.
@@ -60,5 +66,6 @@ pub fn tell<'a>(death: &'a Death, around: &Around<'a>) -> Story<'a> {
             .iter()
             .map(|other| other.id.as_str())
             .collect(),
+        unwatched: unseen::of(death, around.next, around.unwatched),
     }
 }

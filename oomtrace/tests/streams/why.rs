@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use oomtrace::{
     event::Sigkill,
-    provenance::record::{Cause, Death},
+    provenance::record::{Cause, Death, Gap, Inferred},
     sinks::{
         html,
         story::{self, Look},
@@ -223,6 +223,73 @@ fn deaths_that_are_alike_are_said_to_be() {
     assert_eq!((earlier.every_s, earlier.level_bytes), (None, None));
     assert_eq!(earlier.grace_too_short_ms, None);
     assert_eq!(tell(&all[3], &Around::default()).earlier, None);
+}
+
+/// What others tell of the time in which nobody traced belongs to the story where it happened there.
+#[test]
+fn what_may_have_come_after_it_unseen_is_said() {
+    let kill = |pid, cgroup: &str| Inferred {
+        code: "oom_kill_logged".into(),
+        cgroup: Some(cgroup.to_owned()),
+        kills: 1,
+        pid: Some(pid),
+        comm: Some("hog".to_owned()),
+        limit_cgroup: None,
+        text: format!("inferred, not seen: hog[{pid}]"),
+        source: "kernel_log".to_owned(),
+    };
+    let mut all = again(&[60, 60], &[1; 3]);
+    for death in &mut all {
+        death.victim.cgroup = Some("/app/web".to_owned());
+    }
+    let gap = |from: &Death, to: &Death, inferred| Gap {
+        schema: 1,
+        lost: 0,
+        kind: "any".to_owned(),
+        cpu: None,
+        from: from.time.clone(),
+        to: to.time.clone(),
+        from_boottime_ns: 0,
+        to_boottime_ns: 0,
+        certain: false,
+        why: String::new(),
+        inferred,
+    };
+    let kills = vec![kill(7, "/app/web/below"), kill(8, "/app/webhook")];
+    let gaps = [
+        gap(&all[1], &all[0], kills.clone()),
+        gap(&all[2], &all[1], kills),
+    ];
+    let told = |death: &Death, next: Option<&Death>| {
+        let around = Around {
+            next,
+            unwatched: &gaps,
+            ..Around::default()
+        };
+        let story = tell(death, &around);
+        let mut html = Vec::new();
+        html::write(&mut html, &story).unwrap();
+        let html = String::from_utf8(html).unwrap();
+        let page = page(&story);
+        assert_eq!(
+            page.contains("nobody traced"),
+            html.contains("nobody traced")
+        );
+        (story.unwatched.len(), page)
+    };
+    // The latest: nothing came after it.
+    assert_eq!(told(&all[0], None).0, 0);
+    let (count, page) = told(&all[1], None);
+    assert_eq!(count, 1);
+    assert!(
+        page.contains("hog[7]") && !page.contains("hog[8]"),
+        "{page}"
+    );
+    // The second stretch is after the next death, and something is inferred of it.
+    assert_eq!(told(&all[2], Some(&all[1])).0, 2);
+    let mut elsewhere = all[2].clone();
+    elsewhere.victim.cgroup = Some("/db".to_owned());
+    assert_eq!(told(&elsewhere, Some(&all[1])).0, 1);
 }
 
 /// The longest time that did not suffice is all that is known of what would.
