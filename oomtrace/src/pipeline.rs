@@ -24,9 +24,14 @@ use crate::{
         recording::Writer,
     },
     journal::{Journal, OomCounts},
-    provenance::{Config, Engine, Output, record::Record, rules::Rules, scope::Scope},
+    provenance::{
+        Config, Engine, Output,
+        record::{Death, Record},
+        rules::Rules,
+        scope::Scope,
+    },
     sinks::Sink,
-    store::says_as_much,
+    store::{AskProgress, says_as_much},
 };
 
 /// Look-ups outside the stream. Their answers become entries of it.
@@ -191,29 +196,33 @@ impl<L: Lookups> Pipeline<L> {
     }
 
     /// Writes down all that is taken, but for the kernel's records: who reads those has written them
-    /// down already. `is_stored` tells whether every record that was written is stored.
-    pub fn keep_in(
-        &mut self,
-        journal: Arc<Journal>,
-        is_stored: Arc<dyn Fn() -> bool + Send + Sync>,
-    ) {
-        self.keeper = Keeper::new(journal, is_stored);
+    /// down already. `stored` tells how far what was written is stored.
+    pub fn keep_in(&mut self, journal: Arc<Journal>, stored: AskProgress) {
+        self.keeper = Keeper::new(journal, stored);
     }
 
     /// Takes what the tracer before has left: what it had taken, as it had; what nobody has, as if
-    /// it came now. Returns how many of each cgroup the OOM killer had taken.
+    /// it came now. Returns how many of each cgroup the OOM killer had taken. `beat` is called for
+    /// each.
     pub fn resume(
         &mut self,
         taken: &[Entry],
         rest: impl IntoIterator<Item = Entry>,
         stored: &mut StoredRevision<'_>,
+        beat: &mut dyn FnMut(),
     ) -> Result<BTreeMap<String, u64>, PipelineError> {
         let source = std::mem::replace(&mut self.source, Source::Recorded);
         self.keeper.begin_again();
-        taken.iter().try_for_each(|entry| self.take(entry))?;
+        for entry in taken {
+            self.take(entry)?;
+            beat();
+        }
         self.source = source;
         self.keeper.is_again = false;
-        rest.into_iter().try_for_each(|entry| self.push(&entry))?;
+        for entry in rest {
+            self.push(&entry)?;
+            beat();
+        }
         let seen = self.sort_held(stored)?;
         // What had been asked, and was not answered in time.
         for ask in self.keeper.take_asked() {
@@ -229,6 +238,7 @@ impl<L: Lookups> Pipeline<L> {
         entries: impl IntoIterator<Item = Entry>,
         end: Tick,
         stored: &mut StoredRevision<'_>,
+        beat: &mut dyn FnMut(),
     ) -> Result<(), PipelineError> {
         let source = std::mem::replace(&mut self.source, Source::Recorded);
         // A recording is of one boot.
@@ -237,7 +247,10 @@ impl<L: Lookups> Pipeline<L> {
         let taken = entries
             .into_iter()
             .chain([Entry::Stopped(end)])
-            .try_for_each(|entry| self.take(&entry));
+            .try_for_each(|entry| {
+                beat();
+                self.take(&entry)
+            });
         self.recorder = recorder;
         self.source = source;
         self.keeper.of_another_boot();
@@ -260,7 +273,9 @@ impl<L: Lookups> Pipeline<L> {
         stored: &mut StoredRevision<'_>,
     ) -> Result<BTreeMap<String, u64>, PipelineError> {
         let held = self.keeper.end_again();
-        for record in &held.others {
+        // That it has ended nobody has written who was killed: it is no news that it is gone.
+        let is_news = |record: &&Record| !matches!(record, Record::Stopped(_));
+        for record in held.others.iter().filter(is_news) {
             for sink in &mut self.sinks {
                 sink.write_again(record).map_err(PipelineError::Sink)?;
             }
@@ -273,10 +288,14 @@ impl<L: Lookups> Pipeline<L> {
             if let (Some(_), Some(cgroup)) = (&death.oom, &death.victim.cgroup) {
                 *ooms.entry(cgroup.clone()).or_default() += 1;
             }
-            let is_stored = stored(&death.id)
-                .is_some_and(|stored| says_as_much(stored, death.revision, death.is_final));
-            if !is_stored {
-                self.untold.push(record);
+            match stored(&death.id) {
+                Some(stored) if says_as_much(stored, death.revision, death.is_final) => {}
+                Some(_) => self.untold.push(record),
+                // Its first revisions nobody has: whoever counts deaths counts first ones.
+                None => self.untold.push(Record::Death(Box::new(Death {
+                    revision: 1,
+                    ..(**death).clone()
+                }))),
             }
         }
         // In the order in which they died.
@@ -397,6 +416,9 @@ impl<L: Lookups> Pipeline<L> {
         }
         for sink in &mut self.sinks {
             sink.write(record).map_err(PipelineError::Sink)?;
+        }
+        if let Record::Death(death) = record {
+            self.keeper.wrote(death);
         }
         Ok(())
     }

@@ -85,6 +85,12 @@ impl Vitals {
         self.taken.fetch_add(1, Ordering::Release);
     }
 
+    /// Something that a tracer before has left was taken.
+    pub fn resumed(&self) {
+        self.beat();
+        self.wrote();
+    }
+
     fn beat(&self) {
         let ms = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.taken_ms.store(ms, Ordering::Release);

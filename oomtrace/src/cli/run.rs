@@ -52,7 +52,7 @@ pub(super) fn run(args: &RunArgs, verbose: u8, started: Instant) -> Result<ExitC
     let mut figures = None;
     if let Some(store) = args.store.sink(&what.vitals, store_keeps)? {
         let path = args.store.path().map(Path::to_path_buf);
-        what.keeping.store = path.map(|path| (path, store.settled()));
+        what.keeping.store = path.map(|path| (path, store.progress()));
         figures = Some(store.stats() as Arc<dyn StoreFigures>);
         sinks.push(Box::new(store) as Box<dyn Sink>);
     }

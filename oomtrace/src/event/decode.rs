@@ -108,6 +108,13 @@ pub fn kind(record: &[u8]) -> Option<usize> {
     Some(usize::from(header.kind))
 }
 
+/// When a record was written, `CLOCK_BOOTTIME`; `None` if it is too short to tell.
+#[must_use]
+pub fn boottime_ns(record: &[u8]) -> Option<u64> {
+    let (header, _) = take::<RecordHeader>(record, "its header").ok()?;
+    Some(header.boottime_ns)
+}
+
 /// Look-ups that a record needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Needs {

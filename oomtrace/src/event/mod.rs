@@ -29,6 +29,16 @@ pub struct Group {
     pub start_ns: u64,
 }
 
+impl Group {
+    /// Of whom the death with this id is: the id ends with both numbers.
+    pub(crate) fn of_id(id: &str) -> Option<Self> {
+        let mut parts = id.rsplitn(3, '-');
+        let start_ns = parts.next()?.parse().ok()?;
+        let tgid = parts.next()?.parse().ok()?;
+        Some(Self { tgid, start_ns })
+    }
+}
+
 /// One step up from a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ancestor {

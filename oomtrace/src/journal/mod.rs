@@ -38,6 +38,7 @@ use crate::{
         entry::{Entry, Tick},
         frame,
     },
+    identity::host,
     store,
 };
 
@@ -50,13 +51,28 @@ const WITH_PLACE: u8 = 0x80;
 const IDLE: u8 = WITH_PLACE | 64;
 /// How often OOM kills had been counted in each cgroup: no entry of the stream.
 const COUNTS: u8 = 65;
+/// Since when nothing could be kept: no entry either.
+const BROKEN: u8 = 66;
 
 /// Behind the name of the store.
 const SUFFIX: &str = ".events";
-/// Beyond this, what is not needed any more is left out.
-const LARGE_BYTES: u64 = 16 << 20;
-/// Beyond this, nothing more is written until it can be cut.
-const MOST_BYTES: u64 = 64 << 20;
+/// How large it may grow.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Beyond this, what is not needed any more is left out.
+    pub large_bytes: u64,
+    /// Beyond this, nothing more is written until it can be cut.
+    pub most_bytes: u64,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            large_bytes: 8 << 20,
+            most_bytes: 64 << 20,
+        }
+    }
+}
 
 /// Why there is no journal.
 #[derive(Debug, Error)]
@@ -84,6 +100,7 @@ struct Inside {
     idle_at: Option<u64>,
     /// It could not be written: nothing is, until it can be cut.
     is_broken: bool,
+    bounds: Bounds,
     /// It is not looked at again before it has grown to this.
     shrink_at: u64,
     buffer: Vec<u8>,
@@ -98,6 +115,14 @@ impl Journal {
 
     /// Opens a journal, and reads what is in it.
     pub fn open(path: &Path) -> Result<(Arc<Self>, Recovered), JournalError> {
+        Self::open_within(path, Bounds::default())
+    }
+
+    /// The same, with bounds of one's own.
+    pub fn open_within(
+        path: &Path,
+        bounds: Bounds,
+    ) -> Result<(Arc<Self>, Recovered), JournalError> {
         store::make_folder(path)?;
         let file = store::open_private(path)?;
         match file.try_lock() {
@@ -115,12 +140,12 @@ impl Journal {
             let aside = store::beside(path, &format!(".v{}", foreign.version));
             fs::rename(path, &aside)?;
             foreign.path = aside;
-            let (journal, _) = Self::open(path)?;
+            let (journal, _) = Self::open_within(path, bounds)?;
             return Ok((journal, recovered));
         }
         // A frame that was cut off by the end of its writer: its record is in the ring still.
         file.set_len(whole_bytes)?;
-        let mut inside = Inside::of(file);
+        let mut inside = Inside::of(file, bounds);
         inside.records = recovered.records();
         inside.bytes = whole_bytes;
         inside.end()?;
@@ -183,7 +208,7 @@ impl Journal {
         let was_broken = inside.is_broken;
         inside.is_broken = false;
         inside.records = 0;
-        inside.shrink_at = LARGE_BYTES;
+        inside.shrink_at = inside.bounds.large_bytes;
         let mut write = || {
             inside.begin()?;
             if let Some(counts) = counts {
@@ -203,6 +228,12 @@ impl Journal {
         true
     }
 
+    /// It could not be written, and nothing is until it can be cut.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.lock().is_broken
+    }
+
     /// Its size without the idle tick at its end.
     #[must_use]
     pub fn settled_bytes(&self) -> u64 {
@@ -212,17 +243,26 @@ impl Journal {
 
     fn done(&self, inside: &mut Inside, done: io::Result<()>) {
         let error = match done {
-            Ok(()) if inside.bytes <= MOST_BYTES => return,
+            Ok(()) if inside.bytes <= inside.bounds.most_bytes => return,
             Ok(()) => io::Error::other(format!("it has grown to {} bytes", inside.bytes)),
             Err(error) => error,
         };
         if std::mem::replace(&mut inside.is_broken, true) {
             return;
         }
-        // Half of it is of no use, and the disk may be full.
-        let _ = inside.file.set_len(0);
-        inside.bytes = 0;
-        inside.idle_at = None;
+        // Half of it is of no use, and the disk may be full. That it is missing is left.
+        let broken = Broken {
+            boot_id: host::session().boot_id,
+            since: host::now(),
+        };
+        let left = inside
+            .begin()
+            .and_then(|()| Ok(serde_json::to_vec(&broken)?))
+            .and_then(|broken| inside.write(BROKEN, None, &broken));
+        if left.is_err() {
+            let _ = inside.file.set_len(0);
+            inside.bytes = 0;
+        }
         log::error!(
             "{} cannot be written: {error}\n\
              meanwhile: tracing goes on; deaths that are not stored yet would be lost if oomtrace were killed now",
@@ -236,14 +276,15 @@ impl Journal {
 }
 
 impl Inside {
-    fn of(file: File) -> Self {
+    fn of(file: File, bounds: Bounds) -> Self {
         Self {
             file,
             records: 0,
             bytes: 0,
             idle_at: None,
             is_broken: false,
-            shrink_at: LARGE_BYTES,
+            bounds,
+            shrink_at: bounds.large_bytes,
             buffer: Vec::new(),
         }
     }
@@ -272,6 +313,10 @@ impl Inside {
         if self.is_broken {
             return Ok(());
         }
+        self.write(kind, place, payload)
+    }
+
+    fn write(&mut self, kind: u8, place: Option<u64>, payload: &[u8]) -> io::Result<()> {
         let place = place.map(u64::to_le_bytes);
         let place = place.as_ref().map_or(&[][..], |place| place);
         let head = match frame::head(kind, place.len() + payload.len()) {
@@ -296,6 +341,13 @@ impl Inside {
 fn is_same(file: &File, path: &Path) -> io::Result<bool> {
     let (file, named) = (file.metadata()?, fs::metadata(path)?);
     Ok((file.dev(), file.ino()) == (named.dev(), named.ino()))
+}
+
+/// Since when nothing of what was taken could be kept.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Broken {
+    pub boot_id: String,
+    pub since: Tick,
 }
 
 /// How often OOM kills had been counted in each cgroup at a moment.

@@ -2,14 +2,13 @@
 
 use std::{
     collections::VecDeque,
-    fs::File,
     io::{self, BufReader, Read as _},
     path::PathBuf,
 };
 
 use bytes::Bytes;
 
-use super::{COUNTS, IDLE, MAGIC, OomCounts, VERSION, WITH_PLACE};
+use super::{BROKEN, Broken, COUNTS, IDLE, MAGIC, OomCounts, VERSION, WITH_PLACE};
 use crate::event::{
     entry::{Entry, Session, Tick},
     frame,
@@ -27,6 +26,8 @@ pub struct Recovered {
     /// When the last one who wrote was there for the last time.
     pub seen: Option<Tick>,
     pub counts: Option<OomCounts>,
+    /// It could not be kept from then on.
+    pub broken: Option<Broken>,
     /// So many frames could not be read: another version has written them.
     pub unreadable: u64,
     /// What another version has written, if its records cannot be read here.
@@ -82,8 +83,8 @@ impl Recovered {
 }
 
 /// Reads a journal as far as it is whole; says how far that is. 0: it is to be begun anew.
-pub(super) fn read(file: &File) -> io::Result<(Recovered, u64)> {
-    let mut from = BufReader::new(file);
+pub(super) fn read(from: impl io::Read) -> io::Result<(Recovered, u64)> {
+    let mut from = BufReader::new(from);
     let mut recovered = Recovered::default();
     let mut head = [0; MAGIC.len() + 4];
     match from.read_exact(&mut head) {
@@ -102,7 +103,9 @@ pub(super) fn read(file: &File) -> io::Result<(Recovered, u64)> {
     let whole = head.len() as u64 + frames.read(&mut from)?;
     if version != VERSION {
         let frames = frames.in_order().map(|(_, kind, payload)| (kind, payload));
-        let frames: Vec<(u8, Vec<u8>)> = frames.filter(|(kind, _)| *kind != COUNTS).collect();
+        let frames: Vec<(u8, Vec<u8>)> = frames
+            .filter(|(kind, _)| ![COUNTS, BROKEN].contains(kind))
+            .collect();
         let mut ticks = frames.iter().rev().filter(|(kind, _)| *kind == frame::TICK);
         let seen = ticks.find_map(|(_, payload)| serde_json::from_slice(payload).ok());
         recovered.foreign = Some(Foreign {
@@ -123,6 +126,10 @@ impl Recovered {
     fn take(&mut self, is_rest: bool, kind: u8, payload: Vec<u8>) {
         if kind == COUNTS {
             self.counts = serde_json::from_slice(&payload).ok();
+            return;
+        }
+        if kind == BROKEN {
+            self.broken = serde_json::from_slice(&payload).ok();
             return;
         }
         let Ok(Some(entry)) = frame::decode(kind, payload) else {

@@ -196,10 +196,10 @@ fn a_large_one_keeps_what_is_needed() {
     let place = Place::new("journal-shrink");
     let (journal, _) = place.open();
     journal.entry(0, &session());
-    assert_eq!(journal.shrink(0, |_| true), None, "it is small");
+    assert!(!journal.is_large());
     let bulk = vec![b'x'; 64 << 10];
     let mut taken = 0;
-    while journal.settled_bytes() < LARGE_BYTES {
+    while !journal.is_large() {
         journal.record(&bulk);
         taken += 1;
         if taken == 5 {
@@ -209,7 +209,7 @@ fn a_large_one_keeps_what_is_needed() {
         }
     }
     journal.record(b"not taken yet");
-    let needed = |entry: &Entry| match entry {
+    let needed = |entry: &Entry, _| match entry {
         Entry::Kernel(record) => record.len() < bulk.len(),
         _ => true,
     };
@@ -235,6 +235,63 @@ fn a_large_one_keeps_what_is_needed() {
     assert_eq!(recovered.rest.len(), 0);
     drop(journal);
     assert!(!store::beside(&place.path(), ".new").exists());
+}
+
+/// Whoever empties the ring is not kept waiting: what it writes down meanwhile is there.
+#[test]
+fn what_comes_while_it_is_made_smaller_is_kept() {
+    let place = Place::new("journal-meanwhile");
+    let (journal, _) = place.open();
+    journal.record(b"old");
+    journal.record(b"needed");
+    let writer = Arc::clone(&journal);
+    let needed = |entry: &Entry, _| {
+        writer.record(b"meanwhile");
+        *entry == kernel("needed")
+    };
+    assert_eq!(journal.shrink(2, needed), Some(1));
+    journal.record(b"after");
+    assert!(!journal.cut(3, &[], None), "there are four");
+    journal.entry(4, &lost(1));
+    drop((journal, writer));
+    let (_, recovered) = place.open();
+    let meanwhile = || kernel("meanwhile");
+    assert_eq!(
+        recovered.taken,
+        [
+            kernel("needed"),
+            meanwhile(),
+            meanwhile(),
+            kernel("after"),
+            lost(1)
+        ]
+    );
+}
+
+#[test]
+fn one_that_could_not_be_kept_says_since_when() {
+    let place = Place::new("journal-broken");
+    let bounds = Bounds {
+        large_bytes: 100,
+        most_bytes: 1000,
+    };
+    let (journal, recovered) = Journal::open_within(&place.path(), bounds).unwrap();
+    assert_eq!(recovered.broken, None);
+    let before = host::now().boottime_ns;
+    journal.record(&[b'x'; 2000]);
+    assert!(journal.is_broken());
+    journal.record(b"nothing is written any more");
+    drop(journal);
+    let (journal, recovered) = place.open();
+    let broken = recovered.broken.unwrap();
+    assert_eq!(broken.boot_id, host::session().boot_id);
+    assert!(broken.since.boottime_ns >= before);
+    assert!(recovered.taken.is_empty() && recovered.rest.is_empty());
+    // Once all is well again, that is over.
+    assert!(journal.cut(0, &[session()], None));
+    drop(journal);
+    let (_, recovered) = place.open();
+    assert_eq!((recovered.broken, recovered.taken), (None, vec![session()]));
 }
 
 #[test]

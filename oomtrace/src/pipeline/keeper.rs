@@ -1,17 +1,27 @@
 //! The journal's part in the pipeline: entries go into it as they are taken, and out of it when
 //! oomtrace is started again.
 
-use std::{collections::BTreeMap, sync::Arc};
+mod needed;
 
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use self::needed::Needed;
 use crate::{
     event::{
-        Event, Group,
+        Group,
         container::{Ask, What},
         decode::Decoder,
         entry::{Entry, Tick},
     },
     journal::{Journal, OomCounts},
-    provenance::{Engine, record::Record},
+    provenance::{
+        Engine,
+        record::{Death, Record},
+    },
+    store::{AskProgress, Progress},
 };
 
 /// So many symbols make an entry.
@@ -23,16 +33,20 @@ const CUT_BYTES: u64 = 1 << 20;
 #[derive(Debug, Default)]
 pub(super) struct Keeper {
     journal: Option<Arc<Journal>>,
-    /// All records are stored.
-    is_stored: Option<Stored>,
+    /// How far records are stored.
+    stored: Option<Stored>,
+    /// Whose deaths were written and may not be stored yet, each with the number of the latest
+    /// record by then.
+    unstored: VecDeque<(u64, Group)>,
     /// The kernel's records in the journal that were taken.
     taken: u64,
     /// What is taken comes from the journal.
     pub(super) is_again: bool,
     /// Records that may have been written before.
     held: Option<Held>,
-    /// Questions that the tracer before had asked, without their answers.
-    asked: Vec<Ask>,
+    /// Questions that the tracer before had asked, without their answers: by whom they are about,
+    /// and whether by its end.
+    asked: BTreeMap<(String, bool), Ask>,
     /// What a journal begins with.
     begin: [Option<Entry>; 2],
     /// Its size when it was cut last.
@@ -50,8 +64,8 @@ pub(super) struct Held {
     pub(super) others: Vec<Record>,
 }
 
-/// Tells whether all records are stored.
-struct Stored(Arc<dyn Fn() -> bool + Send + Sync>);
+/// Whom to ask how far records are stored.
+struct Stored(AskProgress);
 
 impl std::fmt::Debug for Stored {
     fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -63,13 +77,10 @@ impl std::fmt::Debug for Stored {
 const COUNT_NS: u64 = 60_000_000_000;
 
 impl Keeper {
-    pub(super) fn new(
-        journal: Arc<Journal>,
-        is_stored: Arc<dyn Fn() -> bool + Send + Sync>,
-    ) -> Self {
+    pub(super) fn new(journal: Arc<Journal>, stored: AskProgress) -> Self {
         Self {
             journal: Some(journal),
-            is_stored: Some(Stored(is_stored)),
+            stored: Some(Stored(stored)),
             ..Self::default()
         }
     }
@@ -144,12 +155,13 @@ impl Keeper {
 
     pub(super) fn asked(&mut self, ask: Ask) {
         if self.is_again {
-            self.asked.push(ask);
+            let is_end = matches!(ask.what, What::End { .. });
+            self.asked.insert((ask.id.clone(), is_end), ask);
         }
     }
 
-    pub(super) fn take_asked(&mut self) -> Vec<Ask> {
-        std::mem::take(&mut self.asked)
+    pub(super) fn take_asked(&mut self) -> impl Iterator<Item = Ask> + use<> {
+        std::mem::take(&mut self.asked).into_values()
     }
 
     fn answered(&mut self, entry: &Entry) {
@@ -159,9 +171,14 @@ impl Keeper {
             Entry::ContainerUnknown(unknown) => (&unknown.id, unknown.of_end),
             _ => return,
         };
-        let is_end = |ask: &Ask| matches!(ask.what, What::End { .. });
-        self.asked
-            .retain(|ask| ask.id != *id || is_end(ask) != of_end);
+        self.asked.remove(&(id.clone(), of_end));
+    }
+
+    /// A death was written.
+    pub(super) fn wrote(&mut self, death: &Death) {
+        if let (Some(Stored(stored)), Some(group)) = (&self.stored, Group::of_id(&death.id)) {
+            self.unstored.push_back((stored().came, group));
+        }
     }
 
     /// See [`super::Pipeline::tidy`].
@@ -172,17 +189,25 @@ impl Keeper {
         is_end: bool,
         counts: &mut dyn FnMut() -> Option<OomCounts>,
     ) {
-        let (Some(journal), Some(Stored(is_stored))) = (&self.journal, &self.is_stored) else {
+        let (Some(journal), Some(Stored(stored))) = (&self.journal, &self.stored) else {
             return;
         };
+        let progress: Progress = stored();
+        let of_stored = |(came, _): &(u64, Group)| *came <= progress.stored;
+        let count = self
+            .unstored
+            .iter()
+            .take_while(|one| of_stored(one))
+            .count();
+        self.unstored.drain(..count);
+
         let now_ns = self.now.boottime_ns;
-        let settled_bytes = journal.settled_bytes();
         let is_due = self
             .counted_ns
             .is_none_or(|counted| now_ns.saturating_sub(counted) >= COUNT_NS);
-        let has_grown = settled_bytes >= self.cut_bytes.saturating_add(CUT_BYTES);
-        let is_wanted = is_end || has_grown || is_due;
-        if is_wanted && engine.is_settled() && is_stored() {
+        let has_grown = journal.settled_bytes() >= self.cut_bytes.saturating_add(CUT_BYTES);
+        let is_wanted = is_end || has_grown || is_due || journal.is_broken();
+        if is_wanted && engine.is_settled() && progress.is_all() {
             let mut begin: Vec<Entry> = self.begin.iter().flatten().cloned().collect();
             let containers = engine.live_containers();
             begin.extend(containers.map(|facts| Entry::ContainerFacts(Box::new(facts.clone()))));
@@ -196,29 +221,13 @@ impl Keeper {
             }
             return;
         }
-        // What is not stored yet is needed as much as what is open.
-        if !is_stored() {
+        if !journal.is_large() {
             return;
         }
-        let needed =
-            |entry: &Entry| match entry {
-                Entry::Kernel(_) => decoder.decode(entry).ok().flatten().is_none_or(|event| {
-                    group(&event).is_none_or(|group| engine.is_unsettled(&group))
-                }),
-                _ => true,
-            };
-        if let Some(left) = journal.shrink(self.taken, needed) {
+        let unstored = self.unstored.iter().map(|(_, group)| *group);
+        let mut needed = Needed::new(engine, decoder, unstored, now_ns);
+        if let Some(left) = journal.shrink(self.taken, |entry, came_ns| needed.is(entry, came_ns)) {
             self.taken = left;
         }
-    }
-}
-
-/// Whom a record of the kernel's is about, where that is one thread group.
-fn group(event: &Event) -> Option<Group> {
-    match event {
-        Event::Sigkill(kill) => Some(kill.victim.group),
-        Event::Exit(exit) => Some(exit.victim.group),
-        Event::Image(image) => Some(image.victim),
-        _ => None,
     }
 }

@@ -158,6 +158,12 @@ impl Status {
 }
 
 impl Case {
+    /// When it was killed, and when it ended.
+    pub(super) fn times_ns(&self) -> impl Iterator<Item = u64> {
+        let killed = self.kills.iter().map(|kill| kill.event.boottime_ns);
+        killed.chain(self.exit.as_ref().map(|exit| exit.boottime_ns))
+    }
+
     /// The SIGKILL that killed: the first that was delivered. None, if the process chose its
     /// own status: the status decides what it died of.
     pub(super) fn killer(&self) -> Option<&Kill> {

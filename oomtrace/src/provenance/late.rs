@@ -55,6 +55,10 @@ pub(super) struct Late {
 }
 
 impl Late {
+    pub(super) fn died_ns(&self) -> u64 {
+        self.died_ns
+    }
+
     /// Whether time alone has changed something.
     fn is_due(&self, known: Option<&Known>, is_pending: bool, now_ns: u64) -> bool {
         let survived = now_ns.saturating_sub(self.died_ns) >= SURVIVAL_NS;

@@ -12,6 +12,7 @@ use super::{
     row::{Begin, End, Item, Lost, Row, says_as_much},
     schema::{self, State},
 };
+use crate::provenance::record::Cause;
 
 /// Other programs that have it locked are waited for so long: they have no business here.
 const BUSY: Duration = Duration::from_millis(250);
@@ -226,18 +227,29 @@ fn commit<'a>(
 
 /// Stores a death, unless what is stored says as much or more. True if it was not there.
 fn death(transaction: &Transaction<'_>, row: &Row) -> rusqlite::Result<bool> {
-    let before: Option<(i64, u32, bool)> = transaction
-        .prepare_cached("SELECT key, revision, final FROM deaths WHERE id = ?1")?
+    let before: Option<(i64, u32, bool, String)> = transaction
+        .prepare_cached("SELECT key, revision, final, cause FROM deaths WHERE id = ?1")?
         .query_row([&row.id], |found| {
-            Ok((found.get(0)?, found.get(1)?, found.get(2)?))
+            Ok((found.get(0)?, found.get(1)?, found.get(2)?, found.get(3)?))
         })
         .optional()?;
-    if before.is_some_and(|(_, revision, is_final)| {
-        says_as_much((revision, is_final), row.revision, row.is_final)
-    }) {
-        return Ok(false);
+    let unknown = Cause::Unknown.name();
+    match &before {
+        Some((_, revision, is_final, _))
+            if says_as_much((*revision, *is_final), row.revision, row.is_final) =>
+        {
+            return Ok(false);
+        }
+        // Whoever came later has seen the end alone: what is known of the death stays.
+        Some((key, _, _, cause)) if row.cause == unknown && cause != unknown => {
+            if row.is_final {
+                set_final(transaction, *key)?;
+            }
+            return Ok(false);
+        }
+        _ => {}
     }
-    let key = before.map(|(key, ..)| key);
+    let key = before.as_ref().map(|(key, ..)| *key);
     // The key of an older revision stays; without one it is the next.
     transaction
         .prepare_cached(
@@ -280,6 +292,17 @@ fn death(transaction: &Transaction<'_>, row: &Row) -> rusqlite::Result<bool> {
         .prepare_cached("INSERT OR REPLACE INTO records (key, json) VALUES (?1, ?2)")?
         .execute(params![key, row.json])?;
     Ok(before.is_none())
+}
+
+/// No more is going to be known of a death.
+fn set_final(transaction: &Transaction<'_>, key: i64) -> rusqlite::Result<()> {
+    for sql in [
+        "UPDATE deaths SET final = 1 WHERE key = ?1",
+        "UPDATE records SET json = json_set(json, '$.final', json('true')) WHERE key = ?1",
+    ] {
+        transaction.prepare_cached(sql)?.execute([key])?;
+    }
+    Ok(())
 }
 
 fn begin(transaction: &Transaction<'_>, started: &Begin) -> rusqlite::Result<()> {

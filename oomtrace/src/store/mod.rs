@@ -38,7 +38,7 @@ pub use query::{
 pub use retention::{DEFAULT_DAYS, DEFAULT_SIZE_BYTES, LEAST_SIZE_BYTES, Limits};
 pub(crate) use row::{parse_time, says_as_much};
 pub use stats::StoreStats;
-pub use writer::{Options, Patience, StoreSink};
+pub use writer::{AskProgress, Options, Patience, Progress, StoreSink};
 
 /// The wall clock, in nanoseconds since 1970.
 pub(crate) fn now_ns() -> i64 {

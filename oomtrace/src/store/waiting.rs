@@ -46,6 +46,16 @@ impl Waiting {
         self.bytes
     }
 
+    /// The place of the latest that came.
+    pub(super) fn last(&self) -> u64 {
+        self.next
+    }
+
+    /// The place of the oldest that waits.
+    pub(super) fn first(&self) -> Option<u64> {
+        self.items.first_key_value().map(|(place, _)| *place)
+    }
+
     /// Takes another one on, and returns how many of the oldest had to go for it.
     pub(super) fn push(&mut self, item: Item) -> u64 {
         let place = match &item {

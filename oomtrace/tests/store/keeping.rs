@@ -7,7 +7,7 @@ use std::{
 };
 
 use oomtrace::{
-    provenance::record::{Death, Record},
+    provenance::record::{Cause, Death, Record},
     sinks::{Sink as _, json::Json},
     store::{Options, Reader, StoreSink},
 };
@@ -103,6 +103,36 @@ fn a_newer_revision_stays_and_a_final_one_for_good() {
     // In one go, and in any order.
     store(&path, [revision(2, 1, false), revision(2, 2, true)]);
     assert_eq!(summaries(), ["revision 2", "revision 4"]);
+}
+
+/// A tracer that came after the SIGKILL has seen the end alone.
+#[test]
+fn what_is_known_of_a_death_is_not_forgotten() {
+    let folder = Folder::new();
+    let path = folder.store();
+    let of = |cause, is_final| {
+        record(Death {
+            cause,
+            is_final,
+            ..death(1)
+        })
+    };
+    let stored = || {
+        let stored = all(&path).pop().unwrap();
+        let death = stored.death().unwrap();
+        assert_eq!(stored.is_final, death.is_final);
+        (death.cause, death.is_final)
+    };
+    store(&path, [of(Cause::ManualKill, false)]);
+    store(&path, [of(Cause::Unknown, true)]);
+    assert_eq!(stored(), (Cause::ManualKill, true));
+
+    let folder = Folder::new();
+    let path = folder.store();
+    store(&path, [of(Cause::Unknown, false)]);
+    store(&path, [of(Cause::ManualKill, true)]);
+    let stored = all(&path).pop().unwrap();
+    assert_eq!(stored.death().unwrap().cause, Cause::ManualKill);
 }
 
 #[test]

@@ -5,12 +5,12 @@ use std::{
     collections::BTreeMap,
     fs, io,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use oomtrace::{
     event::entry::Entry,
-    journal::Journal,
+    journal::{Bounds, Journal},
     pipeline::{NoLookups, Pipeline, Source},
     provenance::{
         Config,
@@ -18,28 +18,62 @@ use oomtrace::{
         rules::Rules,
     },
     sinks::Sink,
+    store::Progress,
 };
 
 use crate::support::recordings;
 
-/// The last word about each death, as a store keeps it.
+/// What a store keeps: the last word about each death, and how it came to be.
 #[derive(Clone, Default)]
-struct Told(Arc<Mutex<BTreeMap<String, Death>>>);
+struct Told(Arc<Mutex<Inside>>);
+
+#[derive(Clone, Default)]
+struct Inside {
+    deaths: BTreeMap<String, Death>,
+    /// All that came, in its order.
+    came: Vec<Death>,
+}
 
 impl Told {
+    fn of(deaths: BTreeMap<String, Death>) -> Self {
+        let came = Vec::new();
+        Self(Arc::new(Mutex::new(Inside { deaths, came })))
+    }
+
+    fn inside(&self) -> MutexGuard<'_, Inside> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn deaths(&self) -> BTreeMap<String, Death> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.inside().deaths.clone()
+    }
+
+    /// How far a store has come that is always so many records behind.
+    fn progress(&self, behind: usize) -> Progress {
+        let came = self.inside().came.len();
+        Progress {
+            came: came as u64,
+            stored: came.saturating_sub(behind) as u64,
+        }
+    }
+
+    /// What that store holds.
+    fn stored(&self, behind: usize) -> BTreeMap<String, Death> {
+        let inside = self.inside();
+        let stored = inside.came.len().saturating_sub(behind);
+        let stored = inside.came.iter().take(stored);
+        stored
+            .map(|death| (death.id.clone(), death.clone()))
+            .collect()
     }
 }
 
 impl Sink for Told {
     fn write(&mut self, record: &Record) -> io::Result<()> {
         if let Record::Death(death) = record {
-            let mut deaths = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let before = deaths.insert(death.id.clone(), (**death).clone());
+            let mut inside = self.inside();
+            inside.came.push((**death).clone());
+            let before = inside.deaths.insert(death.id.clone(), (**death).clone());
             assert!(
                 before.is_none_or(|before| !before.is_final && before.revision < death.revision),
                 "{} is told again: revision {}",
@@ -87,27 +121,24 @@ impl Drop for Place {
     }
 }
 
-/// The first tracer ends after so many entries. `is_stored`: its store has kept up with it, else it
-/// has nothing.
+/// The first tracer ends after so many entries. Its store is so many records behind; `bounds`: those
+/// of the journal.
 fn interrupted(
     place: &Place,
     entries: &[Entry],
     at: usize,
-    is_stored: bool,
+    behind: usize,
+    bounds: Bounds,
 ) -> BTreeMap<String, Death> {
     let path = place.0.join("deaths.db.events");
     let _ = fs::remove_file(&path);
     let (before, after) = entries.split_at(at);
     let first = Told::default();
-    feed(&path, &first, before, is_stored, None);
+    feed(&path, &first, before, (behind, bounds), None);
     // Whoever comes next writes to the same store.
-    let stored = if is_stored {
-        first.deaths()
-    } else {
-        BTreeMap::new()
-    };
-    let told = Told(Arc::new(Mutex::new(stored.clone())));
-    feed(&path, &told, after, is_stored, Some(&stored));
+    let stored = first.stored(behind);
+    let told = Told::of(stored.clone());
+    feed(&path, &told, after, (behind, bounds), Some(&stored));
     told.deaths()
 }
 
@@ -116,12 +147,14 @@ fn feed(
     path: &std::path::Path,
     told: &Told,
     entries: &[Entry],
-    is_stored: bool,
+    (behind, bounds): (usize, Bounds),
     stored: Option<&BTreeMap<String, Death>>,
 ) {
-    let (journal, recovered) = Journal::open(path).unwrap();
+    let (journal, recovered) = Journal::open_within(path, bounds).unwrap();
     let mut pipeline = pipeline(told);
-    pipeline.keep_in(Arc::clone(&journal), Arc::new(move || is_stored));
+    let store = told.clone();
+    let progress = move || store.progress(behind);
+    pipeline.keep_in(Arc::clone(&journal), Arc::new(progress));
     if let Some(stored) = stored {
         let rest = recovered.rest.into_iter().map(Entry::Kernel);
         let mut stored = |id: &str| {
@@ -129,7 +162,7 @@ fn feed(
             Some((death.revision, death.is_final))
         };
         pipeline
-            .resume(&recovered.taken, rest, &mut stored)
+            .resume(&recovered.taken, rest, &mut stored, &mut || {})
             .unwrap();
         pipeline.tell_resumed().unwrap();
     }
@@ -142,6 +175,7 @@ fn feed(
             pipeline.tidy(false, &mut || None);
         }
     }
+    assert!(!journal.is_broken());
 }
 
 /// So many places in each stream.
@@ -158,7 +192,7 @@ fn wherever_it_is_killed_the_same_deaths_are_told() {
         let entries = &recording.entries;
         let whole = whole(entries);
         for at in places(entries) {
-            let told = interrupted(&place, entries, at, false);
+            let told = interrupted(&place, entries, at, usize::MAX, Bounds::default());
             let what = format!("{} at {at}", recording.name);
             assert!(told.keys().eq(whole.keys()), "{what}");
             for (told, whole) in told.values().zip(whole.values()) {
@@ -186,7 +220,7 @@ fn what_is_stored_is_not_told_again_and_nothing_is_missing() {
         let entries = &recording.entries;
         let whole = whole(entries);
         for at in places(entries) {
-            let told = interrupted(&place, entries, at, true);
+            let told = interrupted(&place, entries, at, 0, Bounds::default());
             let what = format!("{} at {at}", recording.name);
             assert!(told.keys().eq(whole.keys()), "{what}");
             for (told, whole) in told.values().zip(whole.values()) {
@@ -196,6 +230,35 @@ fn what_is_stored_is_not_told_again_and_nothing_is_missing() {
                     "{what}: {}",
                     whole.id
                 );
+            }
+        }
+    }
+}
+
+/// A store that is never done, as in a storm, and a journal that is made smaller at every tick.
+#[test]
+fn what_is_left_out_of_a_journal_is_not_missing() {
+    const SMALL: Bounds = Bounds {
+        large_bytes: 1,
+        most_bytes: 64 << 20,
+    };
+    let place = Place::new("streams-shrunk");
+    for recording in recordings::ALL.iter().skip(2).step_by(4) {
+        let entries = &recording.entries;
+        let whole = whole(entries);
+        for behind in [1, 3, 40] {
+            for at in places(entries).step_by(2) {
+                let told = interrupted(&place, entries, at, behind, SMALL);
+                let what = format!("{} at {at}, {behind} behind", recording.name);
+                assert!(told.keys().eq(whole.keys()), "{what}");
+                for (told, whole) in told.values().zip(whole.values()) {
+                    assert_eq!(
+                        (told.cause, told.mechanism, told.is_final, told.outcome),
+                        (whole.cause, whole.mechanism, whole.is_final, whole.outcome),
+                        "{what}: {}",
+                        whole.id
+                    );
+                }
             }
         }
     }

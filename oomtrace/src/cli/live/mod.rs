@@ -362,7 +362,11 @@ impl Live {
         if running && self.losses() == Turn::GoOn {
             let now = host::now();
             // The next one goes on with what is open, where there is something to go on with.
-            let goes_on = self.probe.get_ref().is_pinned() && self.journal.is_some();
+            let is_kept = self
+                .journal
+                .as_ref()
+                .is_some_and(|journal| !journal.is_broken());
+            let goes_on = is_kept && self.probe.get_ref().is_pinned();
             self.late.push_back(if goes_on {
                 Entry::Paused(now)
             } else {

@@ -9,12 +9,11 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use bytemuck::pod_read_unaligned;
-use oomtrace_common::wire::RecordHeader;
 
 use super::node::Node;
 use crate::{
     event::{
+        decode,
         entry::{Entry, Tick, Unwatched},
         frame,
         recording::Writer,
@@ -30,11 +29,15 @@ use crate::{
         attach::{Older, Pinned, Probe},
         kmsg::KernelLog,
     },
-    store,
+    store::{self, AskProgress},
+    vitals::Vitals,
 };
 
 /// Why nothing is known of a stretch.
 const NOBODY: &str = "no oomtrace ran that keeps its deaths here, and none had left its programs attached (--pin does)";
+
+/// Why something is missing though somebody traced.
+const NOT_KEPT: &str = "the oomtrace before was killed, and its journal could not be written: deaths that it had not stored by then are lost";
 
 /// Kinds and payloads.
 type Frames = Vec<(u8, Vec<u8>)>;
@@ -44,8 +47,8 @@ type Frames = Vec<(u8, Vec<u8>)>;
 pub(in crate::cli) struct Keeping {
     /// Where programs and maps are pinned.
     pub(in crate::cli) pins: Option<PathBuf>,
-    /// The store, beside which the journal is, and what tells whether all is stored.
-    pub(in crate::cli) store: Option<(PathBuf, Arc<dyn Fn() -> bool + Send + Sync>)>,
+    /// The store, beside which the journal is, and what tells how far all is stored.
+    pub(in crate::cli) store: Option<(PathBuf, AskProgress)>,
 }
 
 impl Keeping {
@@ -64,7 +67,7 @@ impl Keeping {
 /// What the tracer before has left, and the journal to go on with.
 pub(super) struct Left {
     store: PathBuf,
-    is_stored: Arc<dyn Fn() -> bool + Send + Sync>,
+    stored: AskProgress,
     pub(super) journal: Arc<Journal>,
     recovered: Recovered,
 }
@@ -73,12 +76,12 @@ impl Left {
     /// Opens the journal. Without one, what is half known when this process is killed is lost:
     /// that is said, and tracing goes on.
     pub(super) fn open(keeping: &Keeping) -> Option<Self> {
-        let (store, is_stored) = keeping.store.clone()?;
+        let (store, stored) = keeping.store.clone()?;
         let path = Journal::of_store(&store);
         match Journal::open(&path) {
             Ok((journal, recovered)) => Some(Self {
                 store,
-                is_stored,
+                stored,
                 journal,
                 recovered,
             }),
@@ -106,7 +109,7 @@ impl Left {
             return None;
         }
         let seen = self.recovered.seen.map(|seen| seen.boottime_ns);
-        let last = self.recovered.last.as_deref().and_then(written_ns);
+        let last = self.recovered.last.as_deref().and_then(decode::boottime_ns);
         seen.max(last)
     }
 
@@ -162,9 +165,17 @@ impl Left {
         let unwatched = seen_ns
             .filter(|_| probe.resumed_since_ns().is_none())
             .map(|seen_ns| (seen_ns, attached.boottime_ns));
+        let broken = self.recovered.broken.as_ref();
+        let broken = broken.filter(|broken| broken.boot_id == host::session().boot_id);
         Resumption {
             is_of_this_boot: seen_ns.is_some(),
             unwatched,
+            broken: broken.map(|broken| Unwatched {
+                from_ns: broken.since.boottime_ns,
+                to_ns: attached.boottime_ns,
+                why: NOT_KEPT.to_owned(),
+                kills: Vec::new(),
+            }),
             left: self,
         }
     }
@@ -176,6 +187,8 @@ pub(super) struct Resumption {
     is_of_this_boot: bool,
     /// Nobody traced from the one moment to the other.
     unwatched: Option<(u64, u64)>,
+    /// What had been seen could not be kept.
+    broken: Option<Unwatched>,
 }
 
 impl Resumption {
@@ -184,13 +197,15 @@ impl Resumption {
     pub(super) fn run(
         self,
         pipeline: &mut Pipeline<Node>,
-    ) -> Result<Option<Unwatched>, PipelineError> {
+        vitals: &Vitals,
+    ) -> Result<Vec<Unwatched>, PipelineError> {
         let Self {
             left,
             is_of_this_boot,
             unwatched,
+            broken,
         } = self;
-        pipeline.keep_in(left.journal, left.is_stored);
+        pipeline.keep_in(left.journal, left.stored);
         let mut recovered = left.recovered;
         if recovered.unreadable > 0 {
             log::error!(
@@ -198,10 +213,15 @@ impl Resumption {
                 recovered.unreadable
             );
         }
+        let mut told: Vec<Unwatched> = broken.into_iter().collect();
         if recovered.taken.is_empty() && recovered.rest.is_empty() {
-            return Ok(None);
+            return Ok(told);
         }
-        let reader = store::Reader::open(&left.store).ok();
+        let beat = &mut || vitals.resumed();
+        let reader = store::Reader::open(&left.store).inspect_err(|error| {
+            log::debug!("what is stored cannot be looked at before it is told again: {error}");
+        });
+        let reader = reader.ok();
         let mut stored = |id: &str| reader.as_ref()?.revision(id).ok().flatten();
         let rest = std::mem::take(&mut recovered.rest);
         let mut rest: Vec<Entry> = rest.into_iter().map(Entry::Kernel).collect();
@@ -219,21 +239,21 @@ impl Resumption {
                 Entry::Tick(tick) | Entry::Paused(tick) | Entry::Stopped(tick) => Some(*tick),
                 _ => None,
             });
-            pipeline.resume_ended(boot, end.unwrap_or_default(), &mut stored)?;
+            pipeline.resume_ended(boot, end.unwrap_or_default(), &mut stored, beat)?;
         }
         let Some(last) = last else {
-            return Ok(None);
+            return Ok(told);
         };
-        let seen = pipeline.resume(&last, rest, &mut stored)?;
-        let Some((from_ns, to_ns)) = unwatched else {
-            return Ok(None);
-        };
-        Ok(Some(Unwatched {
-            from_ns,
-            to_ns,
-            why: NOBODY.to_owned(),
-            kills: reconcile(from_ns, to_ns, counts.as_ref(), &seen),
-        }))
+        let seen = pipeline.resume(&last, rest, &mut stored, beat)?;
+        if let Some((from_ns, to_ns)) = unwatched {
+            told.push(Unwatched {
+                from_ns,
+                to_ns,
+                why: NOBODY.to_owned(),
+                kills: reconcile(from_ns, to_ns, counts.as_ref(), &seen),
+            });
+        }
+        Ok(told)
     }
 }
 
@@ -264,12 +284,6 @@ pub(super) fn oom_counts() -> Option<OomCounts> {
         boottime_ns: host::now().boottime_ns,
         kills: kills::oom_kills(&hierarchy),
     })
-}
-
-/// When a record was written.
-fn written_ns(record: &[u8]) -> Option<u64> {
-    let header = record.get(..size_of::<RecordHeader>())?;
-    Some(pod_read_unaligned::<RecordHeader>(header).boottime_ns)
 }
 
 /// Writes a recording that the version which knows these records can read, beside the store.
@@ -316,11 +330,16 @@ fn save(
     let (kind, payload) = frame::encode(&end)?;
     write(kind, &payload)?;
     writer.finish()?.sync_all()?;
+    let mut lost = 0;
     for older in older {
-        older.remove()?;
+        lost += older.remove()?.iter().map(|lost| lost.count).sum::<u64>();
     }
+    let lost = match lost {
+        0 => String::new(),
+        lost => format!("; {lost} more events were lost for want of room"),
+    };
     let why = format!(
-        "an oomtrace of another version was at work: {count} entries that it has left are kept in {name}; the version that reads recordings of version {version} tells them (oomtrace replay)"
+        "an oomtrace of another version was at work: {count} entries that it has left are kept in {name}{lost}; the version that reads recordings of version {version} tells them (oomtrace replay)"
     );
     log::warn!("{why}");
     Ok(Unwatched {

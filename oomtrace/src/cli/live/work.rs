@@ -45,9 +45,9 @@ pub(super) fn run(
     vitals: &Vitals,
     rules: &NewRules,
 ) -> Result<(), PipelineError> {
-    let mut unwatched = None;
+    let mut unwatched = Vec::new();
     if let Some(resumption) = begin.resumption {
-        unwatched = resumption.run(&mut pipeline)?;
+        unwatched = resumption.run(&mut pipeline, vitals)?;
     }
     begin.keep.here();
     // Where programs stay, no kill goes unseen.
@@ -60,8 +60,8 @@ pub(super) fn run(
         pushed = pipeline.push(&entry);
         if matches!(entry, Entry::Attached(_)) && pushed.is_ok() {
             pushed = pipeline.tell_resumed();
-            if let (Ok(()), Some(unwatched)) = (&pushed, unwatched.take()) {
-                pushed = pipeline.push(&Entry::Unwatched(unwatched));
+            for unwatched in unwatched.drain(..) {
+                pushed = pushed.and_then(|()| pipeline.push(&Entry::Unwatched(unwatched)));
             }
         }
         if matches!(entry, Entry::Tick(_)) {

@@ -9,6 +9,8 @@ use crate::{
     },
     provenance::{
         Output,
+        case::Case,
+        late::Late,
         record::{Gap, Inferred, Record, SCHEMA, Stopped},
     },
 };
@@ -24,6 +26,12 @@ impl Engine {
     #[must_use]
     pub fn is_unsettled(&self, group: &Group) -> bool {
         self.open.contains_key(group) || self.late.contains_key(group)
+    }
+
+    /// When those died, or were killed, of whom something is still to be written.
+    pub fn unsettled_ns(&self) -> impl Iterator<Item = u64> {
+        let open = self.open.values().flat_map(Case::times_ns);
+        open.chain(self.late.values().map(Late::died_ns))
     }
 
     /// What is known of the containers that are there.

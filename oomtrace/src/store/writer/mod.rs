@@ -73,6 +73,25 @@ impl Options {
     }
 }
 
+/// How far what came to the store is stored: nothing of a number up to `stored` waits any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// The number of the latest record that came.
+    pub came: u64,
+    pub stored: u64,
+}
+
+impl Progress {
+    /// All that came.
+    #[must_use]
+    pub fn is_all(self) -> bool {
+        self.stored >= self.came
+    }
+}
+
+/// Whom to ask for [`Progress`].
+pub type AskProgress = Arc<dyn Fn() -> Progress + Send + Sync>;
+
 /// Takes records and has them stored. See the module.
 #[derive(Debug)]
 pub struct StoreSink {
@@ -99,6 +118,8 @@ struct Inside {
     waiting: Waiting,
     /// So many are on their way to the disk.
     under_way: usize,
+    /// The place of the oldest of them.
+    first_under_way: Option<u64>,
     /// Commits so far.
     commits: u64,
     is_ending: bool,
@@ -129,6 +150,7 @@ impl StoreSink {
                     bytes: options.most_waiting_bytes,
                 }),
                 under_way: 0,
+                first_under_way: None,
                 commits: 0,
                 is_ending: false,
                 has_ended: false,
@@ -166,13 +188,19 @@ impl StoreSink {
         Arc::clone(&self.shared.stats)
     }
 
-    /// Tells, whenever it is called, whether all that came is stored.
+    /// Tells, whenever it is called, how far what came is stored.
     #[must_use]
-    pub fn settled(&self) -> Arc<dyn Fn() -> bool + Send + Sync> {
+    pub fn progress(&self) -> AskProgress {
         let shared = Arc::clone(&self.shared);
         Arc::new(move || {
             let inside = shared.lock();
-            inside.waiting.is_empty() && inside.under_way == 0
+            let came = inside.waiting.last();
+            let first = [inside.first_under_way, inside.waiting.first()];
+            let first = first.into_iter().flatten().min();
+            Progress {
+                came,
+                stored: first.map_or(came, |first| first - 1),
+            }
         })
     }
 

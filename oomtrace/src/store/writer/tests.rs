@@ -9,6 +9,7 @@ fn sink(patience: Patience, work: impl FnOnce(&Shared) + Send + 'static) -> Stor
         inside: Mutex::new(Inside {
             waiting: Waiting::new(Bounds { count: 9, bytes: 9 }),
             under_way: 0,
+            first_under_way: None,
             commits: 0,
             is_ending: false,
             has_ended: false,

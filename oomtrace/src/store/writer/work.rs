@@ -133,6 +133,7 @@ impl Work {
                 let mut inside = self.shared.lock();
                 let taken = inside.waiting.take(self.limits.batch());
                 inside.under_way = taken.len();
+                inside.first_under_way = taken.first().map(|(place, _)| *place);
                 taken
             };
             if taken.is_empty() {
@@ -147,6 +148,7 @@ impl Work {
             };
             let mut inside = self.shared.lock();
             inside.under_way = 0;
+            inside.first_under_way = None;
             match stored {
                 Ok(stored) => {
                     inside.commits += 1;
