@@ -21,6 +21,13 @@ fn arguments(argv: Option<&Vec<String>>, truncated: bool) -> Option<String> {
     })
 }
 
+/// The time of day of a record's time, to the millisecond: on the clock that records tell, which is
+/// UTC, and so marked.
+pub(super) fn clock(time: &str) -> String {
+    time.get(11..23)
+        .map_or_else(|| time.to_owned(), |clock| format!("{clock}Z"))
+}
+
 pub(super) fn victim_line(death: &Death) -> String {
     let victim = &death.victim;
     let mut line = format!(

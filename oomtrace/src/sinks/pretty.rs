@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use super::{
     Sink,
     lines::{
-        chain, container_line, memory_lines, oom_line, outcome_line, path_line, says_line,
+        chain, clock, container_line, memory_lines, oom_line, outcome_line, path_line, says_line,
         sender_line, sender_name, stop_line, unit_line, victim_line,
     },
     revisions::{News, Revisions, Seen},
@@ -133,7 +133,7 @@ impl<W: Write> Pretty<W> {
     }
 
     fn head(&mut self, death: &Death, summary: &str) -> io::Result<()> {
-        let time = death.time.get(11..23).unwrap_or(&death.time);
+        let time = clock(&death.time);
         let cause = self.paint(RED, death.cause.name());
         let summary = self.paint(BOLD, &printable(summary));
         writeln!(self.to, "{time}  {cause}  {summary}")

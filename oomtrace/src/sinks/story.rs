@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use super::{
     chart,
-    lines::{path_line, who},
+    lines::{clock, path_line, who},
     style::{BOLD, DIM, RED, paint, wrap},
 };
 use crate::{
@@ -126,10 +126,9 @@ impl Page<'_> {
     }
 
     fn moment(&mut self, moment: &Moment) -> io::Result<()> {
-        let clock = moment.time.get(11..23).unwrap_or(&moment.time);
-        let clock = self.paint(DIM, clock);
+        let clock = self.paint(DIM, &clock(&moment.time));
         let offset = offset(moment.offset_ms);
-        self.hang(&format!("  {clock}  {offset:>9}  "), 27, &moment.text)
+        self.hang(&format!("  {clock}  {offset:>9}  "), 28, &moment.text)
     }
 
     fn item(&mut self, text: &str, source: &str) -> io::Result<()> {
