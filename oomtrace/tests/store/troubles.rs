@@ -133,6 +133,60 @@ fn a_disk_that_fills_up_under_way_costs_nothing_that_was_stored() {
 }
 
 #[test]
+fn a_disk_that_takes_some_and_is_full_again_is_not_called_well() {
+    let Some(disk) = Disk::new("8m") else { return };
+    let path = disk.store();
+    let ballast = path.with_file_name("ballast");
+    // With the least size, so little is committed at once that many commits are to be made.
+    let options = Options {
+        limits: oomtrace::store::Limits {
+            size_bytes: oomtrace::store::LEAST_SIZE_BYTES,
+            ..oomtrace::store::Limits::default()
+        },
+        ..Options::at(&path)
+    };
+    let said = |what: &str| {
+        let lines = logged(&path);
+        lines.iter().filter(|line| line.contains(what)).count()
+    };
+    let full = |sink: &StoreSink| {
+        let errors = sink.stats().errors();
+        wait_for("error", || sink.stats().errors() > errors + 1);
+    };
+    fs::write(&ballast, vec![1; 16 << 20]).unwrap_err();
+    keep_log();
+    let mut sink = StoreSink::start(&options).unwrap();
+    for number in 1..=600 {
+        sink.write(&record(death(number))).unwrap();
+    }
+    full(&sink);
+    // Room for a part of them.
+    let held = fs::metadata(&ballast).unwrap().len();
+    let file = fs::OpenOptions::new().write(true).open(&ballast).unwrap();
+    file.set_len(held - (1 << 20)).unwrap();
+    wait_for("a part stored", || sink.stats().stored() > 0);
+    full(&sink);
+    assert!(sink.stats().waiting() > 0, "not all of them have room");
+    assert_eq!((said("the disk is full"), said("again")), (1, 0));
+
+    file.set_len(0).unwrap();
+    wait_for("end of the trouble", || sink.stats().waiting() == 0);
+    wait_for("word of it", || said("again") == 1);
+    assert_eq!(all(&path).len(), 600);
+
+    // Another time is another trouble.
+    fs::write(&ballast, vec![1; 16 << 20]).unwrap_err();
+    for number in 601..=1_200 {
+        sink.write(&record(death(number))).unwrap();
+    }
+    full(&sink);
+    assert_eq!((said("the disk is full"), said("again")), (2, 1));
+    file.set_len(0).unwrap();
+    wait_for("word of its end", || said("again") == 2);
+    assert_eq!(all(&path).len(), 1_200);
+}
+
+#[test]
 fn a_read_only_disk_is_waited_for_and_can_be_read() {
     let Some(disk) = Disk::new("8m") else { return };
     let path = disk.store();

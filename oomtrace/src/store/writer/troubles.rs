@@ -5,10 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::store::{
-    StoreStats,
-    error::{StoreError, Trouble},
-    place,
+use crate::{
+    event::text::printable,
+    store::{
+        StoreStats,
+        error::{StoreError, Trouble},
+        place,
+    },
 };
 
 /// The same trouble is told once in this time.
@@ -19,7 +22,7 @@ pub(super) fn set_aside(path: &Path, error: &StoreError) -> Result<(), StoreErro
     let aside = place::set_aside(path)?;
     log::error!(
         "{error}\n(it was moved to {})",
-        crate::event::text::printable(&aside.display().to_string())
+        printable(&aside.display().to_string())
     );
     Ok(())
 }
@@ -47,17 +50,20 @@ impl Troubles {
         }
     }
 
-    pub(super) fn over(&mut self, stats: &StoreStats) {
+    /// All that waited is stored. What comes after this is told again, whatever it is.
+    pub(super) fn over(&mut self, path: &Path, stats: &StoreStats) {
         if self.now.take().is_none() {
             return;
         }
+        self.told = None;
+        let path = printable(&path.display().to_string());
         let dropped = stats.dropped() - self.dropped_before;
         self.dropped_before = stats.dropped();
         if dropped == 0 {
-            log::warn!("deaths are stored again, and those that waited with them");
+            log::warn!("deaths are stored in {path} again, and those that waited with them");
         } else {
             log::error!(
-                "deaths are stored again; {dropped} records found no room in memory meanwhile and are not stored"
+                "deaths are stored in {path} again; {dropped} records found no room in memory meanwhile and are not stored"
             );
         }
     }

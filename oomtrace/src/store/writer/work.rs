@@ -128,6 +128,7 @@ impl Work {
 
     /// Stores all that waits.
     fn empty(&mut self) -> Result<(), StoreError> {
+        let mut has_stored = false;
         loop {
             let taken = {
                 let mut inside = self.shared.lock();
@@ -137,6 +138,10 @@ impl Work {
                 taken
             };
             if taken.is_empty() {
+                // Not before: a disk that takes some of it may be full again with the next.
+                if has_stored {
+                    self.troubles.over(&self.shared.path, &self.shared.stats);
+                }
                 return Ok(());
             }
             // The thread's own watch moves on only with what is stored.
@@ -157,7 +162,7 @@ impl Work {
                     self.shared.stats.add_stored(stored.new);
                     self.watch = watch;
                     drop(inside);
-                    self.troubles.over(&self.shared.stats);
+                    has_stored = true;
                     // At least as many go as have come: however long a storm lasts, the size
                     // is kept.
                     self.trim_once()?;
