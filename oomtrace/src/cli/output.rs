@@ -1,14 +1,21 @@
 //! Where records and messages go.
 
 use std::{
+    fs::File,
     io::{self, IsTerminal as _, Write as _},
+    os::fd::AsFd as _,
     process::ExitCode,
 };
 
 use anyhow::Result;
 
 use super::args::Format;
-use crate::sinks::{Sink, json::Json, pretty::Pretty};
+use crate::sinks::{
+    Sink,
+    json::Json,
+    pretty::Pretty,
+    stdout::{Lines, Policy, cannot_write},
+};
 
 /// Sets up the log of oomtrace's own work. `OOMTRACE_LOG` overrides; `RUST_LOG` is left to
 /// what `exec` runs.
@@ -56,16 +63,31 @@ pub(super) fn colour(is_terminal: bool) -> bool {
 }
 
 /// A sink for records on stdout.
-pub(super) fn stdout_sink(format: Format) -> Box<dyn Sink> {
+pub(super) fn stdout_sink(format: Format, policy: Policy) -> Result<Box<dyn Sink>> {
     let stdout = io::stdout();
-    match format {
-        Format::Json => Box::new(Json(stdout)),
+    let is_terminal = stdout.is_terminal();
+    // Not the standard library's: that keeps what it could not write, and glues it to the next.
+    let descriptor = stdout
+        .as_fd()
+        .try_clone_to_owned()
+        .map_err(|error| cannot_write(&error))?;
+    let lines = Lines::new(File::from(descriptor), policy);
+    Ok(match format {
+        Format::Json => Box::new(Json(lines)),
         Format::Pretty => {
-            let colour = colour(stdout.is_terminal());
             // -v: with what is of no interest to most.
             let helpers = log::log_enabled!(log::Level::Info);
-            Box::new(Pretty::new(stdout, colour).with_helpers(helpers))
+            Box::new(Pretty::new(lines, colour(is_terminal)).with_helpers(helpers))
         }
+    })
+}
+
+/// What an error of stdout means to a tracer; `is_stored`: deaths are kept elsewhere, too.
+pub(super) fn policy(is_stored: bool) -> Policy {
+    if is_stored {
+        Policy::GoOn(Box::new(|text| log::error!("{text}")))
+    } else {
+        Policy::End
     }
 }
 

@@ -19,7 +19,10 @@ pub(super) fn run(args: &ReplayArgs) -> Result<ExitCode> {
     let reader = Reader::new(BufReader::new(file)).with_context(|| name.clone())?;
     let rules = args.deaths.rules()?;
     let scope = args.scope.scope.recorded()?;
-    let sinks = vec![output::stdout_sink(args.deaths.output)];
+    let sinks = vec![output::stdout_sink(
+        args.deaths.output,
+        output::policy(false),
+    )?];
     let mut pipeline = Pipeline::new(
         Source::Recorded,
         NoLookups,

@@ -56,7 +56,8 @@ pub(super) fn run(args: &RunArgs, verbose: u8, started: Instant) -> Result<ExitC
         figures = Some(store.stats() as Arc<dyn StoreFigures>);
         sinks.push(Box::new(store) as Box<dyn Sink>);
     }
-    sinks.push(output::stdout_sink(trace.deaths.output));
+    let policy = output::policy(what.keeping.store.is_some());
+    sinks.push(output::stdout_sink(trace.deaths.output, policy)?);
     // It serves until all is written.
     let mut server = None;
     if let Some(at) = args.listen {

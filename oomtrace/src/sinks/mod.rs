@@ -8,6 +8,7 @@ mod lines;
 pub mod metrics;
 pub mod pretty;
 mod revisions;
+pub mod stdout;
 pub mod story;
 mod style;
 mod together;

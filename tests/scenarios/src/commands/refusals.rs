@@ -127,7 +127,7 @@ fn full_disk(options: &Options) -> Result<Vec<String>> {
     Ok(refused(
         &ended,
         &[EXIT_FAILED],
-        &["cannot be written", "No space left"],
+        &["standard output cannot be written", "No space left", "do:"],
     ))
 }
 
