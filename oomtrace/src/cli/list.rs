@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     event::text::printable,
+    sinks::stdout::cannot_write,
     store::{Filter, Reader, Roles, Stored},
 };
 
@@ -39,10 +40,10 @@ pub(super) fn run(args: &ListArgs) -> Result<ExitCode> {
 fn json(reader: &Reader, filter: &Filter, limit: usize) -> Result<usize> {
     let mut stdout = io::BufWriter::new(io::stdout().lock());
     let found = reader.each(filter, limit, |stored| {
-        writeln!(stdout, "{}", stored.json)?;
+        writeln!(stdout, "{}", stored.json).map_err(|error| cannot_write(&error))?;
         anyhow::Ok(true)
     })?;
-    stdout.flush()?;
+    stdout.flush().map_err(|error| cannot_write(&error))?;
     Ok(found)
 }
 

@@ -50,8 +50,10 @@ pub(super) fn remark(text: &str) {
 /// Writes to stdout, and ends well.
 pub(super) fn print(text: &[u8]) -> Result<ExitCode> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(text)?;
-    stdout.flush()?;
+    stdout
+        .write_all(text)
+        .and_then(|()| stdout.flush())
+        .map_err(|error| cannot_write(&error))?;
     Ok(ExitCode::SUCCESS)
 }
 

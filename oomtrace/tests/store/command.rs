@@ -45,6 +45,36 @@ fn filled() -> Folder {
 }
 
 #[test]
+fn output_that_cannot_be_written_is_named() {
+    let folder = filled();
+    for args in [
+        &["list"][..],
+        &["list", "--output", "json"],
+        &["show", "10d4559a-42"],
+        &["why", "10d4559a-42"],
+    ] {
+        let full = std::fs::OpenOptions::new()
+            .write(true)
+            .open("/dev/full")
+            .unwrap();
+        let done = Command::new(env!("CARGO_BIN_EXE_oomtrace"))
+            .args(args)
+            .arg("--store")
+            .arg(folder.store())
+            .stdout(full)
+            .output()
+            .unwrap();
+        assert_eq!(done.status.code(), Some(1), "{done:?}");
+        let text = stderr(&done);
+        assert!(
+            text.contains("standard output cannot be written: No space left")
+                && text.contains("\ndo: "),
+            "{args:?}: {text}"
+        );
+    }
+}
+
+#[test]
 fn a_table_is_for_people() {
     let folder = filled();
     let done = oomtrace(&folder.store(), &["list"]);
