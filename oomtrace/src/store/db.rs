@@ -7,7 +7,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, param
 use super::{
     age::{Clock, Moment},
     error::{Purpose, StoreError, Trouble},
-    place::Lock,
+    place::{Lock, opening},
     retention::{self, Limits, Step},
     row::{Begin, End, Item, Lost, Row, says_as_much},
     schema::{self, State},
@@ -49,7 +49,13 @@ impl Db {
         let refused =
             |trouble, found: String| StoreError::new(path, Purpose::Write, trouble, found);
         // Before anything is written: whose file it is.
-        let state = schema::state(&connection).map_err(failed)?;
+        let state = match schema::state(&connection) {
+            Ok(state) => state,
+            Err(error) => {
+                drop(connection);
+                return Err(opening(path, Purpose::Write, &error));
+            }
+        };
         match state {
             State::Empty | State::Current | State::Older(_) => {}
             State::Newer(version) => {

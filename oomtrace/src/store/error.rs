@@ -15,6 +15,8 @@ use crate::event::text::printable;
 pub enum Trouble {
     /// There is none.
     Missing,
+    /// There is one, and nothing is in it.
+    Empty,
     /// The disk has no room.
     Full,
     ReadOnly,
@@ -107,9 +109,15 @@ impl StoreError {
         self.trouble
     }
 
+    /// What was found, as it was said.
+    pub(super) fn found(&self) -> &str {
+        &self.found
+    }
+
     fn what(&self) -> &'static str {
         match self.trouble {
             Trouble::Missing => "there is no such file",
+            Trouble::Empty => "it is empty",
             Trouble::Full => "the disk is full",
             Trouble::ReadOnly => "the disk is read-only",
             Trouble::Denied => "these privileges do not suffice",
@@ -128,11 +136,11 @@ impl StoreError {
     fn to_do(&self) -> String {
         let path = printable(&self.path.display().to_string());
         match (self.trouble, self.purpose) {
-            (Trouble::Missing, Purpose::Read) => {
+            (Trouble::Missing | Trouble::Empty, Purpose::Read) => {
                 "deaths are stored while `oomtrace run` runs; --store PATH names another file"
                     .to_owned()
             }
-            (Trouble::Missing, Purpose::Write) => "see that its folder stays".to_owned(),
+            (Trouble::Missing | Trouble::Empty, Purpose::Write) => "see that its folder stays".to_owned(),
             (Trouble::Full, _) => {
                 "make room; --store-size BYTES bounds what the store takes, --store PATH names another disk".to_owned()
             }
@@ -143,11 +151,8 @@ impl StoreError {
             (Trouble::Denied, Purpose::Write) => {
                 "run oomtrace as root, or name another file with --store PATH".to_owned()
             }
-            (Trouble::Damaged, Purpose::Read) => {
+            (Trouble::Damaged, _) => {
                 "a running `oomtrace run` moves it aside and begins a new one".to_owned()
-            }
-            (Trouble::Damaged, Purpose::Write) => {
-                format!("nothing: it is kept as {path}.damaged, and a new one is begun")
             }
             (Trouble::DamagedAgain, _) => format!(
                 "look at {path}.damaged, which was damaged before, move it away, and this one takes its place"

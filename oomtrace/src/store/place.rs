@@ -139,6 +139,26 @@ pub(super) fn set_aside(path: &Path) -> Result<PathBuf, StoreError> {
     Ok(aside)
 }
 
+/// Why a file cannot be opened as a database. The connection must be closed: to read the file is
+/// to give up SQLite's own locks.
+#[must_use]
+pub(super) fn opening(path: &Path, purpose: Purpose, error: &rusqlite::Error) -> StoreError {
+    let error = StoreError::sqlite(path, purpose, error);
+    if error.trouble() == Trouble::NotAStore && begins_with_zeros(path) {
+        let found = "its first page is nothing but zeros, as a loss of power leaves it";
+        return StoreError::new(path, purpose, Trouble::Damaged, found);
+    }
+    error
+}
+
+/// What nobody has written: other kinds of files begin with what tells their kind.
+fn begins_with_zeros(path: &Path) -> bool {
+    const PAGE_BYTES: u64 = 4096;
+    let mut page = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(PAGE_BYTES).read_to_end(&mut page));
+    read.is_ok() && !page.is_empty() && page.iter().all(|byte| *byte == 0)
+}
+
 /// Why a file cannot be written, as far as its file system tells.
 #[must_use]
 pub(super) fn why(path: &Path) -> Trouble {

@@ -403,6 +403,14 @@ fn there_need_be_no_store() {
     assert_eq!(error.trouble(), Trouble::Missing);
     assert!(error.to_string().contains("oomtrace run"), "{error}");
     assert!(!folder.store().exists(), "reading makes nothing");
+    std::fs::write(folder.store(), "").unwrap();
+    let error = Reader::open(&folder.store()).unwrap_err();
+    assert_eq!(error.trouble(), Trouble::Empty);
+    let text = error.to_string();
+    assert!(
+        text.contains("it is empty (nothing was stored yet)") && !text.contains("no such file"),
+        "{text}"
+    );
     let error = Reader::open(folder.path()).unwrap_err();
     assert_eq!(error.trouble(), Trouble::NotAStore);
 }

@@ -307,11 +307,15 @@ fn a_damaged_store_is_kept_aside_and_a_new_one_begun() {
     assert_eq!(fs::read(&aside).unwrap(), damaged);
     let lines = logged(&path);
     assert_eq!(lines.len(), 1, "{lines:#?}");
-    assert!(
-        lines[0].contains("damaged") && lines[0].contains("deaths.db.damaged"),
-        "{}",
-        lines[0]
-    );
+    for part in [
+        "was damaged",
+        "moved to",
+        "deaths.db.damaged",
+        "a new one is begun",
+    ] {
+        assert!(lines[0].contains(part), "{}", lines[0]);
+    }
+    assert!(!lines[0].contains("cannot be stored"), "{}", lines[0]);
 
     // The next time somebody has to look: only one is kept aside.
     damage(&path);
@@ -324,6 +328,34 @@ fn a_damaged_store_is_kept_aside_and_a_new_one_begun() {
     fs::remove_file(&aside).unwrap();
     wait_for("death stored", || sink.stats().stored() == 1);
     assert_eq!(pids(&all(&path)), [1001]);
+}
+
+/// As a loss of power leaves it: the file has its size, and its pages were never written.
+#[test]
+fn a_file_of_zeros_is_a_damaged_one() {
+    keep_log();
+    for (zeros, is_rest_there) in [(4096, false), (3 * 4096, false), (100, false), (4096, true)] {
+        let folder = Folder::new();
+        let path = folder.store();
+        if is_rest_there {
+            store(&path, (1..100).map(|number| record(death(number))));
+            let mut bytes = fs::read(&path).unwrap();
+            bytes[..zeros].fill(0);
+            fs::write(&path, bytes).unwrap();
+        } else {
+            fs::write(&path, vec![0; zeros]).unwrap();
+        }
+        let before = fs::read(&path).unwrap();
+        let error = Reader::open(&path).unwrap_err();
+        assert_eq!(error.trouble(), Trouble::Damaged, "{error}");
+        store(&path, [record(death(1000))]);
+        assert_eq!(pids(&all(&path)), [1000]);
+        let aside = path.with_file_name("deaths.db.damaged");
+        assert_eq!(fs::read(&aside).unwrap(), before);
+        let lines = logged(&path);
+        assert_eq!(lines.len(), 1, "{lines:#?}");
+        assert!(lines[0].contains("nothing but zeros"), "{}", lines[0]);
+    }
 }
 
 #[test]

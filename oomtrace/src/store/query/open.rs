@@ -7,7 +7,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::Reader;
 use crate::store::{
     error::{Purpose, StoreError, Trouble},
-    place::beside,
+    place::{beside, opening},
     schema::{self, State},
 };
 
@@ -24,10 +24,7 @@ impl Reader {
                 return Err(refused(Trouble::NotAStore, "it is no regular file"));
             }
             Ok(file) if file.len() == 0 && !beside(path, "-wal").exists() => {
-                return Err(refused(
-                    Trouble::Missing,
-                    "it is empty: nothing was stored yet",
-                ));
+                return Err(refused(Trouble::Empty, "nothing was stored yet"));
             }
             Ok(_) => {}
             Err(error) => return Err(StoreError::io(path, Purpose::Read, &error)),
@@ -38,7 +35,7 @@ impl Reader {
             Err(error) if cannot_open(&error) && !has_journal(path) => opened(path, true),
             opened => opened,
         }
-        .map_err(|error| StoreError::sqlite(path, Purpose::Read, &error))?;
+        .map_err(|error| opening(path, Purpose::Read, &error))?;
         let version = |version| {
             format!(
                 "its layout is {version}, this one knows {}",
@@ -50,7 +47,7 @@ impl Reader {
                 connection,
                 path: path.to_path_buf(),
             }),
-            State::Empty => Err(refused(Trouble::Missing, "nothing was stored yet")),
+            State::Empty => Err(refused(Trouble::Empty, "nothing was stored yet")),
             State::Newer(newer) => Err(refused(Trouble::Newer, &version(newer))),
             State::Older(older) => Err(refused(Trouble::Older, &version(older))),
             State::Foreign => Err(refused(

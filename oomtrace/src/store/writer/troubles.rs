@@ -20,9 +20,14 @@ const TOLD: Duration = Duration::from_hours(1);
 /// Moves a damaged file out of the way, and says where.
 pub(super) fn set_aside(path: &Path, error: &StoreError) -> Result<(), StoreError> {
     let aside = place::set_aside(path)?;
+    let shown = |path: &Path| printable(&path.display().to_string());
     log::error!(
-        "{error}\n(it was moved to {})",
-        printable(&aside.display().to_string())
+        "the store {} was damaged ({}): it was moved to {}, and a new one is begun in its place\n\
+         do: nothing for what dies from now on, which is stored; look for errors of the disk in the kernel's log; \
+         what is left of the old one can perhaps be read (sqlite3 FILE .recover)",
+        shown(path),
+        printable(error.found()),
+        shown(&aside),
     );
     Ok(())
 }
