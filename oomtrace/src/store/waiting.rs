@@ -1,7 +1,10 @@
 //! What is not stored yet, in the order in which it came: bounded, so that a disk that stays
 //! away for long costs deaths, counted, and not the node's memory.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    fmt,
+};
 
 use super::row::Item;
 
@@ -10,6 +13,47 @@ use super::row::Item;
 pub(super) struct Bounds {
     pub(super) count: usize,
     pub(super) bytes: usize,
+}
+
+/// So much of what there is to store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Count {
+    /// Each once, however many revisions of it there are.
+    pub(super) deaths: usize,
+    /// Starts, ends and gaps.
+    pub(super) others: usize,
+}
+
+impl Count {
+    pub(super) const NOTHING: Self = Self {
+        deaths: 0,
+        others: 0,
+    };
+
+    fn add(&mut self, item: &Item) {
+        match item {
+            Item::Death(_) => self.deaths += 1,
+            _ => self.others += 1,
+        }
+    }
+}
+
+impl fmt::Display for Count {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let deaths = match self.deaths {
+            1 => "1 death".to_owned(),
+            deaths => format!("{deaths} deaths"),
+        };
+        let others = match self.others {
+            1 => "1 record".to_owned(),
+            others => format!("{others} records"),
+        };
+        match (self.deaths, self.others) {
+            (_, 0) => write!(to, "{deaths}"),
+            (0, _) => write!(to, "{others} of when oomtrace watched (no death)"),
+            _ => write!(to, "{deaths} (and {others} of when oomtrace watched)"),
+        }
+    }
 }
 
 /// See the module.
@@ -21,6 +65,18 @@ pub(super) struct Waiting {
     deaths: HashMap<String, u64>,
     next: u64,
     bytes: usize,
+    /// What is taken, and neither stored nor given back yet.
+    under_way: UnderWay,
+    /// What had to go so far.
+    dropped: Count,
+}
+
+#[derive(Debug, Default)]
+struct UnderWay {
+    deaths: HashSet<String>,
+    others: usize,
+    /// The place of the oldest.
+    first: Option<u64>,
 }
 
 impl Waiting {
@@ -31,7 +87,24 @@ impl Waiting {
             deaths: HashMap::new(),
             next: 0,
             bytes: 0,
+            under_way: UnderWay::default(),
+            dropped: Count::NOTHING,
         }
+    }
+
+    /// All that is not stored: what waits and what is under way.
+    pub(super) fn left(&self) -> Count {
+        let waits_too = |id: &&String| self.deaths.contains_key(*id);
+        let both = self.under_way.deaths.iter().filter(waits_too).count();
+        Count {
+            deaths: self.deaths.len() + self.under_way.deaths.len() - both,
+            others: self.items.len() - self.deaths.len() + self.under_way.others,
+        }
+    }
+
+    /// What found no room so far.
+    pub(super) fn dropped(&self) -> Count {
+        self.dropped
     }
 
     pub(super) fn len(&self) -> usize {
@@ -51,9 +124,11 @@ impl Waiting {
         self.next
     }
 
-    /// The place of the oldest that waits.
-    pub(super) fn first(&self) -> Option<u64> {
-        self.items.first_key_value().map(|(place, _)| *place)
+    /// Nothing of a place up to this one is left.
+    pub(super) fn stored_to(&self) -> u64 {
+        let waits = self.items.first_key_value().map(|(place, _)| *place);
+        let first = [waits, self.under_way.first].into_iter().flatten().min();
+        first.map_or(self.next, |first| first - 1)
     }
 
     /// Takes another one on, and returns how many of the oldest had to go for it.
@@ -70,19 +145,33 @@ impl Waiting {
         self.shrink()
     }
 
-    /// The oldest, so many of them at the most.
+    /// The oldest, so many of them at the most. They are under way until they are stored or given
+    /// back.
     pub(super) fn take(&mut self, count: usize) -> Vec<(u64, Item)> {
         let mut taken = Vec::new();
         while taken.len() < count
             && let Some(first) = self.pop()
         {
+            self.under_way.first.get_or_insert(first.0);
+            match &first.1 {
+                Item::Death(row) => {
+                    self.under_way.deaths.insert(row.id.clone());
+                }
+                _ => self.under_way.others += 1,
+            }
             taken.push(first);
         }
         taken
     }
 
+    /// What was under way is stored.
+    pub(super) fn stored(&mut self) {
+        self.under_way = UnderWay::default();
+    }
+
     /// Gives back what could not be stored, and returns how many of the oldest had to go.
     pub(super) fn give_back(&mut self, taken: Vec<(u64, Item)>) -> u64 {
+        self.under_way = UnderWay::default();
         for (place, item) in taken {
             // Its next revision has come meanwhile, and has all that this one has.
             if let Item::Death(row) = &item
@@ -117,9 +206,10 @@ impl Waiting {
     fn shrink(&mut self) -> u64 {
         let mut dropped = 0;
         while self.items.len() > self.bounds.count || self.bytes > self.bounds.bytes {
-            if self.pop().is_none() {
+            let Some((_, item)) = self.pop() else {
                 break;
-            }
+            };
+            self.dropped.add(&item);
             dropped += 1;
         }
         dropped
@@ -191,6 +281,22 @@ mod tests {
         }
         assert_eq!(names(&waiting.take(9)), ["a.2", "gap", "b.1"]);
         assert_eq!((waiting.len(), waiting.bytes()), (0, 0));
+        let (deaths, others) = (2, 1);
+        assert_eq!(waiting.left(), Count { deaths, others });
+        waiting.stored();
+        assert_eq!(waiting.left(), Count::NOTHING);
+    }
+
+    #[test]
+    fn deaths_are_called_so_and_others_what_they_are() {
+        for (deaths, others, said) in [
+            (1, 0, "1 death"),
+            (2, 0, "2 deaths"),
+            (1, 2, "1 death (and 2 records of when oomtrace watched)"),
+            (0, 1, "1 record of when oomtrace watched (no death)"),
+        ] {
+            assert_eq!(Count { deaths, others }.to_string(), said);
+        }
     }
 
     #[test]
@@ -200,7 +306,10 @@ mod tests {
         waiting.push(death("b", 1));
         let taken = waiting.take(2);
         waiting.push(death("a", 2));
+        let (deaths, others) = (2, 0);
+        assert_eq!(waiting.left(), Count { deaths, others }, "each once");
         assert_eq!(waiting.give_back(taken), 0);
+        assert_eq!(waiting.left(), Count { deaths, others });
         assert_eq!(names(&waiting.take(9)), ["b.1", "a.2"]);
     }
 

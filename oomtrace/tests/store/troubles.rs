@@ -468,6 +468,11 @@ fn what_waits_is_bounded_and_what_finds_no_room_is_counted() {
     assert_eq!((sink.stats().waiting(), sink.stats().dropped()), (100, 900));
     fs::remove_dir(&path).unwrap();
     wait_for("end of the trouble", || sink.stats().waiting() == 0);
+    wait_for("word of it", || {
+        logged(&path)
+            .iter()
+            .any(|line| line.contains("no room in memory meanwhile: 900 deaths"))
+    });
     let newest: Vec<u32> = (901..=1_000).rev().collect();
     assert_eq!(pids(&all(&path)), newest);
 }
@@ -482,7 +487,7 @@ fn the_end_does_not_wait_for_a_disk_for_ever() {
     sink.settle(true).unwrap();
     assert!(began.elapsed() < std::time::Duration::from_secs(10));
     let last = logged(&path).pop().unwrap();
-    assert!(last.contains("2 records could not be stored"), "{last}");
+    assert!(last.contains("2 deaths could not be stored"), "{last}");
 }
 
 /// Ended when many more wait than are stored in a moment: a disk was away, and is back.
@@ -517,7 +522,9 @@ fn a_store_that_is_behind_is_waited_for_at_the_end() {
     assert_eq!(sink.stats().stored(), 4_000);
     let lines = logged(&path);
     assert!(
-        lines.iter().all(|line| !line.contains("end with oomtrace")),
+        lines
+            .iter()
+            .all(|line| !line.contains("could not be stored")),
         "{lines:#?}"
     );
     assert_eq!(all(&path).len(), 4_001);

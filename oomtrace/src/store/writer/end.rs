@@ -2,6 +2,8 @@
 
 use std::{path::Path, time::Duration};
 
+use crate::store::waiting::Count;
+
 /// What has become of all that was to be stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
@@ -9,18 +11,18 @@ pub(super) enum End {
     /// Stored, and the journal is not written back into the file.
     Open,
     /// So many found no disk that takes them: why was said when it was tried.
-    Refused(usize),
+    Refused(Count),
     /// So many wait for a disk that has taken none for a while.
-    Silent(usize),
+    Silent(Count),
     /// So many were left when so long was over, though it got on.
-    TooSlow(usize, Duration),
+    TooSlow(Count, Duration),
 }
 
 impl End {
     pub(super) fn words(self, path: &Path) -> Option<String> {
         let path = crate::event::text::printable(&path.display().to_string());
-        let lost = |left: usize, why: &str| {
-            format!("{left} records could not be stored in {path}, and end with oomtrace{why}")
+        let lost = |left: Count, why: &str| {
+            format!("{left} could not be stored in {path} before the end{why}")
         };
         Some(match self {
             Self::Stored => return None,

@@ -20,7 +20,7 @@ use super::{
     StoreStats,
     retention::Limits,
     row::Item,
-    waiting::{Bounds, Waiting},
+    waiting::{Bounds, Count, Waiting},
 };
 use crate::{privileges::Keep, provenance::record::Record, sinks::Sink, vitals::Vitals};
 
@@ -116,10 +116,6 @@ struct Shared {
 #[derive(Debug)]
 struct Inside {
     waiting: Waiting,
-    /// So many are on their way to the disk.
-    under_way: usize,
-    /// The place of the oldest of them.
-    first_under_way: Option<u64>,
     /// Commits so far.
     commits: u64,
     is_ending: bool,
@@ -149,8 +145,6 @@ impl StoreSink {
                     count: options.most_waiting,
                     bytes: options.most_waiting_bytes,
                 }),
-                under_way: 0,
-                first_under_way: None,
                 commits: 0,
                 is_ending: false,
                 has_ended: false,
@@ -194,12 +188,9 @@ impl StoreSink {
         let shared = Arc::clone(&self.shared);
         Arc::new(move || {
             let inside = shared.lock();
-            let came = inside.waiting.last();
-            let first = [inside.first_under_way, inside.waiting.first()];
-            let first = first.into_iter().flatten().min();
             Progress {
-                came,
-                stored: first.map_or(came, |first| first - 1),
+                came: inside.waiting.last(),
+                stored: inside.waiting.stored_to(),
             }
         })
     }
@@ -242,9 +233,9 @@ impl StoreSink {
         let mut quiet_since = began;
         let mut commits = inside.commits;
         loop {
-            let left = inside.waiting.len() + inside.under_way;
+            let left = inside.waiting.left();
             if inside.has_ended {
-                return if left == 0 {
+                return if left == Count::NOTHING {
                     End::Stored
                 } else {
                     End::Refused(left)
@@ -261,7 +252,7 @@ impl StoreSink {
             let most = self.patience.most.saturating_sub(began.elapsed());
             if quiet.is_zero() || most.is_zero() {
                 return match left {
-                    0 => End::Open,
+                    Count::NOTHING => End::Open,
                     _ if quiet.is_zero() => End::Silent(left),
                     _ => End::TooSlow(left, self.patience.most),
                 };

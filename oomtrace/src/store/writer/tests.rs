@@ -1,15 +1,35 @@
 use std::path::Path;
 
 use super::*;
+use crate::store::row::Lost;
+
+const BOUNDS: Bounds = Bounds {
+    count: 9,
+    bytes: 1 << 20,
+};
+
+/// So many gaps that are not stored yet.
+fn gaps(count: usize) -> Waiting {
+    let mut waiting = Waiting::new(BOUNDS);
+    for _ in 0..count {
+        waiting.push(Item::Gap(Lost {
+            from_ns: 0,
+            to_ns: 1,
+            certain: true,
+            count: 1,
+            json: String::new(),
+        }));
+    }
+    waiting.take(1);
+    waiting
+}
 
 /// A sink whose thread does what it is told.
 fn sink(patience: Patience, work: impl FnOnce(&Shared) + Send + 'static) -> StoreSink {
     let shared = Arc::new(Shared {
         path: PathBuf::from("/deaths.db"),
         inside: Mutex::new(Inside {
-            waiting: Waiting::new(Bounds { count: 9, bytes: 9 }),
-            under_way: 0,
-            first_under_way: None,
+            waiting: Waiting::new(BOUNDS),
             commits: 0,
             is_ending: false,
             has_ended: false,
@@ -43,10 +63,10 @@ fn patience(quiet_ms: u64, most_ms: u64) -> Patience {
 fn what_gets_on_is_waited_for_and_says_so() {
     let sink = sink(patience(2_000, 60_000), |shared| {
         for left in (0..6).rev() {
-            set(shared, |inside| inside.under_way = left + 1);
+            set(shared, |inside| inside.waiting = gaps(left + 1));
             std::thread::sleep(Duration::from_millis(500));
             set(shared, |inside| {
-                (inside.under_way, inside.commits) = (left, inside.commits + 1);
+                (inside.waiting, inside.commits) = (gaps(left), inside.commits + 1);
             });
         }
         set(shared, |inside| inside.has_ended = true);
@@ -62,10 +82,10 @@ fn what_gets_on_is_waited_for_and_says_so() {
 
 #[test]
 fn each_end_is_told_as_it_is() {
-    let wait = |patience, under_way, has_ended| {
+    let wait = |patience, left, has_ended| {
         let sink = sink(patience, move |shared| {
             set(shared, |inside| {
-                (inside.under_way, inside.has_ended) = (under_way, has_ended);
+                (inside.waiting, inside.has_ended) = (gaps(left), has_ended);
             });
         });
         std::thread::sleep(Duration::from_millis(50));
@@ -76,7 +96,7 @@ fn each_end_is_told_as_it_is() {
         (wait(patience(long, long), 0, true), None),
         (
             wait(patience(long, long), 3, true),
-            Some("3 records could not be stored"),
+            Some("3 records of when oomtrace watched (no death) could not be stored"),
         ),
         (
             wait(patience(100, long), 3, false),

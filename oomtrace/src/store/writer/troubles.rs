@@ -8,9 +8,9 @@ use std::{
 use crate::{
     event::text::printable,
     store::{
-        StoreStats,
         error::{StoreError, Trouble},
         place,
+        waiting::Count,
     },
 };
 
@@ -37,7 +37,7 @@ pub(super) fn set_aside(path: &Path, error: &StoreError) -> Result<(), StoreErro
 pub(super) struct Troubles {
     now: Option<Trouble>,
     told: Option<(Trouble, Instant)>,
-    dropped_before: u64,
+    dropped_before: Count,
 }
 
 impl Troubles {
@@ -56,19 +56,22 @@ impl Troubles {
     }
 
     /// All that waited is stored. What comes after this is told again, whatever it is.
-    pub(super) fn over(&mut self, path: &Path, stats: &StoreStats) {
+    pub(super) fn over(&mut self, path: &Path, dropped: Count) {
         if self.now.take().is_none() {
             return;
         }
         self.told = None;
         let path = printable(&path.display().to_string());
-        let dropped = stats.dropped() - self.dropped_before;
-        self.dropped_before = stats.dropped();
-        if dropped == 0 {
+        let new = Count {
+            deaths: dropped.deaths - self.dropped_before.deaths,
+            others: dropped.others - self.dropped_before.others,
+        };
+        self.dropped_before = dropped;
+        if new == Count::NOTHING {
             log::warn!("deaths are stored in {path} again, and those that waited with them");
         } else {
             log::error!(
-                "deaths are stored in {path} again; {dropped} records found no room in memory meanwhile and are not stored"
+                "deaths are stored in {path} again, but not those that found no room in memory meanwhile: {new}"
             );
         }
     }

@@ -132,15 +132,13 @@ impl Work {
         loop {
             let taken = {
                 let mut inside = self.shared.lock();
-                let taken = inside.waiting.take(self.limits.batch());
-                inside.under_way = taken.len();
-                inside.first_under_way = taken.first().map(|(place, _)| *place);
-                taken
+                inside.waiting.take(self.limits.batch())
             };
             if taken.is_empty() {
                 // Not before: a disk that takes some of it may be full again with the next.
                 if has_stored {
-                    self.troubles.over(&self.shared.path, &self.shared.stats);
+                    let dropped = self.shared.lock().waiting.dropped();
+                    self.troubles.over(&self.shared.path, dropped);
                 }
                 return Ok(());
             }
@@ -152,11 +150,10 @@ impl Work {
                 Err(error) => Err(error),
             };
             let mut inside = self.shared.lock();
-            inside.under_way = 0;
-            inside.first_under_way = None;
             match stored {
                 Ok(stored) => {
                     inside.commits += 1;
+                    inside.waiting.stored();
                     self.shared.ended.notify_all();
                     self.shared.count(&inside, 0);
                     self.shared.stats.add_stored(stored.new);
