@@ -142,12 +142,58 @@ fn slow_clients_keep_nobody_out() {
     let started = Instant::now();
     assert_eq!(subject.get("/metrics").status, 200);
     assert!(started.elapsed() < head, "{:?}", started.elapsed());
-    // More than that: they are closed, one and all, and then it is the others' turn.
+    // More than that: whoever has waited longest gives way, and those that are left are closed
+    // when their time is up.
     slow.extend((0..20).map(|_| subject.connect()));
+    let started = Instant::now();
     assert_eq!(subject.get("/metrics").status, 200);
+    assert!(started.elapsed() < head, "{:?}", started.elapsed());
     for stream in &mut slow {
         closed(stream);
     }
+}
+
+/// They would be waited for longer than the test takes.
+#[test]
+fn many_that_ask_for_half_a_page_keep_no_whole_request_out() {
+    let patient = Limits {
+        head: LIMIT,
+        connection: LIMIT,
+        ..Limits::default()
+    };
+    let subject = Subject::with(patient);
+    subject.vitals.attached();
+    subject.vitals.took(&Entry::Tick(Tick::default()), 0);
+    let half = || {
+        let mut stream = subject.connect();
+        stream.write_all(b"GET /met").unwrap();
+        stream
+    };
+    let started = Instant::now();
+    let mut slow: Vec<TcpStream> = Vec::new();
+    for _ in 0..10 {
+        slow.extend((0..40).map(|_| half()));
+        // Some that have sent all at once, while others wait in the queue with them.
+        let mut whole: Vec<TcpStream> = (0..8)
+            .map(|_| {
+                let mut stream = subject.connect();
+                let request = b"GET /healthz HTTP/1.1\r\nHost: node\r\n\r\n";
+                stream.write_all(request).unwrap();
+                slow.extend((0..4).map(|_| half()));
+                stream
+            })
+            .collect();
+        for stream in &mut whole {
+            assert_eq!(Answer::read(stream).status, 200);
+        }
+    }
+    assert!(started.elapsed() < LIMIT / 2, "{:?}", started.elapsed());
+    // The first had to go, the last are there still.
+    closed(&mut slow[0]);
+    let last = slow.last_mut().unwrap();
+    last.write_all(b"rics HTTP/1.1\r\nHost: node\r\n\r\n")
+        .unwrap();
+    assert_eq!(Answer::read(last).status, 200);
 }
 
 #[test]

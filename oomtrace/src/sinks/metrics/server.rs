@@ -1,12 +1,16 @@
 //! The HTTP server of `--listen`, on a thread of its own: `/metrics` and `/healthz`, one
-//! answer a connection. Whoever is slow, or many, keeps others waiting for a while at the
-//! most, and never the tracer.
+//! answer a connection. Whoever is slow gives way to those that come, and nobody keeps the
+//! tracer waiting.
 
 use std::{
+    collections::VecDeque,
     convert::Infallible,
     io,
     net::{SocketAddr, TcpListener},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::JoinHandle,
     time::Duration,
 };
@@ -22,7 +26,8 @@ use thiserror::Error;
 use tokio::{
     net::TcpStream,
     runtime::{Builder, Runtime},
-    sync::{Semaphore, oneshot},
+    sync::oneshot,
+    task::{JoinHandle as Task, yield_now},
     time::{sleep, timeout},
 };
 
@@ -32,7 +37,8 @@ use crate::privileges::Keep;
 /// What one client may take of the others.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// So many are served at a time; others wait in the kernel's queue.
+    /// So many are served at a time. Then the one that has been there longest and has not asked
+    /// for anything yet gives way to the next.
     pub connections: usize,
     /// A request's head must have come within this.
     pub head: Duration,
@@ -167,12 +173,8 @@ fn run(
 }
 
 async fn accept(listener: tokio::net::TcpListener, page: Arc<Page>, limits: Limits) {
-    let room = Arc::new(Semaphore::new(limits.connections));
+    let mut guests = VecDeque::new();
     loop {
-        // Never closed.
-        let Ok(place) = Arc::clone(&room).acquire_owned().await else {
-            return;
-        };
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
@@ -181,20 +183,52 @@ async fn accept(listener: tokio::net::TcpListener, page: Arc<Page>, limits: Limi
                 continue;
             }
         };
-        let page = Arc::clone(&page);
-        tokio::spawn(async move {
+        make_room(&mut guests, limits.connections);
+        let (page, has_asked) = (Arc::clone(&page), Arc::default());
+        let noted = Arc::clone(&has_asked);
+        let task = tokio::spawn(async move {
             // Too slow, gone, or not HTTP: nothing that anybody here could do about.
-            if let Ok(Err(error)) =
-                timeout(limits.connection, serve(stream, &page, limits.head)).await
-            {
+            let served = serve(stream, &page, limits.head, &noted);
+            if let Ok(Err(error)) = timeout(limits.connection, served).await {
                 log::debug!("a connection for metrics: {error}");
             }
-            drop(place);
         });
+        guests.push_back(Guest { has_asked, task });
+        // What has come with the connection is read before another one can take its place: the
+        // first lets the kernel tell of it, the second lets the task read it.
+        yield_now().await;
+        yield_now().await;
     }
 }
 
-async fn serve(stream: TcpStream, page: &Page, head: Duration) -> hyper::Result<()> {
+/// A connection that is open.
+struct Guest {
+    /// Its request has come whole.
+    has_asked: Arc<AtomicBool>,
+    task: Task<()>,
+}
+
+/// Sees to it that there is room for one more. `guests`: the oldest first.
+fn make_room(guests: &mut VecDeque<Guest>, most: usize) {
+    guests.retain(|guest| !guest.task.is_finished());
+    while guests.len() >= most.max(1) {
+        let slow = guests
+            .iter()
+            .position(|guest| !guest.has_asked.load(Ordering::Relaxed));
+        // All have asked: then it is one that does not read its answer.
+        let Some(guest) = guests.remove(slow.unwrap_or(0)) else {
+            return;
+        };
+        guest.task.abort();
+    }
+}
+
+async fn serve(
+    stream: TcpStream,
+    page: &Page,
+    head: Duration,
+    has_asked: &AtomicBool,
+) -> hyper::Result<()> {
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(head)
@@ -204,6 +238,7 @@ async fn serve(stream: TcpStream, page: &Page, head: Duration) -> hyper::Result<
         .serve_connection(
             TokioIo::new(stream),
             service_fn(|request| {
+                has_asked.store(true, Ordering::Relaxed);
                 let response = answer(&request, page);
                 async move { Ok::<_, Infallible>(response) }
             }),
