@@ -5,6 +5,9 @@
 //! when they watch. It gets that name only when it is whole; before, it is called [`NEW`], and
 //! whoever finds that removes it. One tracer at a time has the folder locked.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     ffi::CString,
     fs::{self, DirBuilder, File, TryLockError},
@@ -47,6 +50,18 @@ pub enum PinsError {
 pub struct Pins {
     folder: PathBuf,
     _lock: File,
+    /// A generation that was not whole was removed from it.
+    had_unfinished: bool,
+}
+
+/// What has become of the folder of all generations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    Removed,
+    /// Nothing of oomtrace's was in it.
+    NotOurs,
+    NotEmpty,
+    MountPoint,
 }
 
 impl Pins {
@@ -75,15 +90,25 @@ impl Pins {
             }
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
-        let pins = Self {
+        Self::locked(folder, lock).map_err(failed)
+    }
+
+    fn locked(folder: &Path, lock: File) -> io::Result<Self> {
+        let unfinished = folder.join(NEW);
+        let mut had_unfinished = false;
+        if unfinished.is_dir() {
+            let pins = pins(&unfinished)?;
+            // Others may call something so, too.
+            if pins.iter().all(|path| is_named_as_ours(path)) {
+                remove(&unfinished)?;
+                had_unfinished = !pins.is_empty();
+            }
+        }
+        Ok(Self {
             folder: folder.to_path_buf(),
             _lock: lock,
-        };
-        let unfinished = pins.folder.join(NEW);
-        if unfinished.exists() {
-            remove(&unfinished).map_err(failed)?;
-        }
-        Ok(pins)
+            had_unfinished,
+        })
     }
 
     /// The generations that are there, the oldest first.
@@ -135,9 +160,17 @@ impl Pins {
         Ok(generation)
     }
 
-    /// Removes the folder itself, if nothing is in it.
-    pub fn remove_folder(self) -> Result<(), PinsError> {
-        fs::remove_dir(&self.folder).map_err(|error| self.failed(error))
+    /// Removes the folder itself, if it is oomtrace's and nothing is in it. `had_pins`: generations
+    /// were.
+    pub fn remove_folder(self, had_pins: bool) -> Result<Fate, PinsError> {
+        let is_ours = had_pins || self.had_unfinished || self.folder == Path::new(DEFAULT_FOLDER);
+        if !is_ours {
+            return Ok(Fate::NotOurs);
+        }
+        match fs::remove_dir(&self.folder) {
+            Ok(()) => Ok(Fate::Removed),
+            Err(error) => stays(&error).ok_or_else(|| self.failed(error)),
+        }
     }
 
     fn failed(&self, error: io::Error) -> PinsError {
@@ -145,6 +178,15 @@ impl Pins {
             folder: shown(&self.folder),
             error,
         }
+    }
+}
+
+/// What a folder is that cannot be removed, and need not be.
+fn stays(error: &io::Error) -> Option<Fate> {
+    match error.kind() {
+        io::ErrorKind::DirectoryNotEmpty => Some(Fate::NotEmpty),
+        io::ErrorKind::ResourceBusy => Some(Fate::MountPoint),
+        _ => None,
     }
 }
 
@@ -287,6 +329,16 @@ fn pins(folder: &Path) -> io::Result<Vec<PathBuf>> {
         .collect()
 }
 
+fn is_named_as_ours(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| {
+        let name = name.as_bytes();
+        name == READER.as_bytes()
+            || [MAP, PROGRAM, LINK]
+                .iter()
+                .any(|prefix| name.starts_with(prefix.as_bytes()))
+    })
+}
+
 fn is_link(path: &Path) -> bool {
     path.file_name()
         .is_some_and(|name| name.as_bytes().starts_with(LINK.as_bytes()))
@@ -318,32 +370,4 @@ pub fn is_bpf(folder: &Path) -> bool {
         system.assume_init()
     };
     system.f_type as u32 == BPF_FS_MAGIC
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_tells_what_it_is() {
-        let programs = Programs {
-            wire: 7,
-            mark: 0xabc,
-        };
-        let name = name(programs, 0x1234);
-        assert_eq!(name, "v7-0000000000000abc-1234");
-        assert!(!name.contains('.'));
-        assert_eq!(parse(&name), Some((programs, 0x1234)));
-        for other in ["new", "v7", "v7-1", "v7-1-2-3", "7-1-2", "vx-1-2", "v7-g-2"] {
-            assert_eq!(parse(other), None, "{other}");
-        }
-    }
-
-    #[test]
-    fn elsewhere_nothing_is_pinned() {
-        let folder = std::env::temp_dir().join("oomtrace-no-bpf");
-        let error = Pins::open(&folder).unwrap_err();
-        assert!(error.to_string().contains("mount -t bpf"), "{error}");
-        assert!(!folder.exists());
-    }
 }
