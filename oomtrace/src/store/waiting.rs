@@ -300,6 +300,25 @@ mod tests {
     }
 
     #[test]
+    fn how_far_all_is_stored_is_told_by_the_oldest_that_is_not() {
+        let mut waiting = Waiting::new(BOUNDS);
+        assert_eq!((waiting.last(), waiting.stored_to()), (0, 0));
+        waiting.push(death("a", 1));
+        waiting.push(death("b", 1));
+        assert_eq!((waiting.last(), waiting.stored_to()), (2, 0));
+        let taken = waiting.take(1);
+        // Its next revision gets a place of its own: this one may be stored already.
+        waiting.push(death("a", 2));
+        assert_eq!((waiting.last(), waiting.stored_to()), (3, 0));
+        waiting.give_back(taken);
+        assert_eq!(waiting.stored_to(), 1);
+        waiting.take(9);
+        assert_eq!(waiting.stored_to(), 1);
+        waiting.stored();
+        assert_eq!((waiting.last(), waiting.stored_to()), (3, 3));
+    }
+
+    #[test]
     fn what_is_given_back_keeps_its_place_unless_it_is_outdated() {
         let mut waiting = Waiting::new(BOUNDS);
         waiting.push(death("a", 1));
