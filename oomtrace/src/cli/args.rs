@@ -13,6 +13,7 @@ use super::{
     metrics,
     scope::ScopeArg,
     store::{ReadArgs, StoreArgs},
+    wanted::{self, Wanted, of_kind},
     when,
 };
 use crate::{
@@ -332,7 +333,8 @@ pub(super) struct WhyArgs {
     /// Whose death: container:NAME|ID, pod:[NAMESPACE/]NAME, unit:NAME, cgroup:PATH, pid:N, id:ID;
     /// without a prefix it may be any of them, or a command's name [default: the latest with which a container or a
     /// unit ended]
-    pub(super) target: Option<String>,
+    #[arg(value_parser = Wanted::parse)]
+    pub(super) target: Option<Wanted>,
     /// Also write it as a page of HTML to this file
     #[arg(long, value_name = "FILE")]
     pub(super) html: Option<PathBuf>,
@@ -356,17 +358,17 @@ pub(super) struct ListArgs {
     #[arg(long, value_parser = cause())]
     cause: Option<Cause>,
     /// Of the container with this name, or whose id begins so
-    #[arg(long, value_name = "NAME|ID")]
-    container: Option<String>,
+    #[arg(long, value_name = "NAME|ID", value_parser = of_kind("container"))]
+    container: Option<Target>,
     /// Of containers in this namespace
     #[arg(long)]
     namespace: Option<String>,
     /// Of this pod
-    #[arg(long, value_name = "[NAMESPACE/]NAME")]
-    pod: Option<String>,
+    #[arg(long, value_name = "[NAMESPACE/]NAME", value_parser = of_kind("pod"))]
+    pod: Option<Target>,
     /// Of this systemd unit
-    #[arg(long, value_name = "NAME")]
-    unit: Option<String>,
+    #[arg(long, value_name = "NAME", value_parser = of_kind("unit"))]
+    unit: Option<Target>,
     /// So many at the most, 0 for all [default: 50 in a table, else all]
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -382,31 +384,21 @@ pub(super) struct ListArgs {
 }
 
 impl ListArgs {
-    pub(super) fn filter(&self) -> Result<Filter> {
-        let typed = [
-            ("container", &self.container),
-            ("pod", &self.pod),
-            ("unit", &self.unit),
-        ];
-        let mut targets = Vec::new();
-        for (kind, name) in typed {
-            if let Some(name) = name {
-                targets.push(Target::parse(&format!("{kind}:{name}"))?);
-            }
-        }
-        Ok(Filter {
+    pub(super) fn filter(&self) -> Filter {
+        let targets = [&self.container, &self.pod, &self.unit];
+        Filter {
             since_ns: self.since,
             until_ns: self.until,
             cause: self.cause,
             namespace: self.namespace.clone(),
-            targets,
+            targets: targets.into_iter().flatten().cloned().collect(),
             roles: match (self.all, self.cause) {
                 (true, _) => Roles::All,
                 (false, Some(_)) => Roles::Workloads,
                 (false, None) => Roles::Own,
             },
             ..Filter::default()
-        })
+        }
     }
 
     /// How many at the most, where that was said.
@@ -426,6 +418,7 @@ fn cause() -> impl TypedValueParser<Value = Cause> {
 #[derive(Debug, Args)]
 pub(super) struct ShowArgs {
     /// The death's id, or the start of it
+    #[arg(value_parser = wanted::id)]
     pub(super) id: String,
     /// How it looks
     #[arg(short, long, value_enum, default_value_t)]

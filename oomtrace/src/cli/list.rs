@@ -24,7 +24,7 @@ const ROWS: usize = 50;
 
 pub(super) fn run(args: &ListArgs) -> Result<ExitCode> {
     let reader = Reader::open(&args.store.path)?;
-    let filter = args.filter()?;
+    let filter = args.filter();
     let found = match args.output {
         Format::Json => json(&reader, &filter, args.limit().unwrap_or(usize::MAX))?,
         Format::Pretty => table(&reader, &filter, args.limit().unwrap_or(ROWS))?,

@@ -22,6 +22,7 @@ mod store;
 mod table;
 mod unseen;
 mod user;
+mod wanted;
 mod when;
 mod why;
 

@@ -14,7 +14,7 @@ use crate::{
     identity::{
         cgroupfs, host,
         place::Place,
-        target::{Naming, Target, is_within},
+        target::{Naming, Target, TargetError, is_within, unknown_kind},
     },
     probe::{
         attach::{Probe, ScopeKind},
@@ -23,6 +23,9 @@ use crate::{
     },
     provenance::scope::Scope,
 };
+
+/// All that a scope can be.
+const SCOPES: &str = "node, pod, container:NAME|ID, pod:[NAMESPACE/]NAME, unit:NAME or cgroup:PATH";
 
 /// What was typed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,10 +42,30 @@ impl ScopeArg {
         match text {
             "node" => Ok(Self::Node),
             "pod" => Ok(Self::Pod),
-            _ => Target::parse(text)
-                .map(Self::Target)
-                .map_err(|error| error.to_string()),
+            _ => Self::target(text),
         }
+    }
+
+    fn target(text: &str) -> Result<Self, String> {
+        let target = match Target::parse(text) {
+            Ok(target) => target,
+            Err(TargetError::NoPlace(_)) => {
+                return Err(format!(
+                    "one process is no scope: a scope is {SCOPES}; take the cgroup: of that process \
+                     (/proc/PID/cgroup has it) or its unit:, have `oomtrace exec` run it, or trace the node"
+                ));
+            }
+            Err(error) => return Err(error.to_string()),
+        };
+        // Of all that has a name only a unit can be called so.
+        if matches!(target, Target::Any(_))
+            && let Some(kind) = unknown_kind(text)
+        {
+            return Err(format!(
+                "there is no scope {kind}: a scope is {SCOPES}; a unit of that name is unit:{text}"
+            ));
+        }
+        Ok(Self::Target(target))
     }
 
     /// What the programs must know before they are loaded.
@@ -437,5 +460,25 @@ mod tests {
         assert!(ScopeArg::parse("pod").unwrap().recorded().is_err());
         assert!(ScopeArg::parse("pod:a/b").unwrap().recorded().is_ok());
         assert!(ScopeArg::parse("cgroup:x").is_err());
+    }
+
+    #[test]
+    fn what_can_be_no_scope_is_refused_with_what_can() {
+        for wrong in ["pid:12", "id:9f2c", "foo:bar"] {
+            let error = ScopeArg::parse(wrong).unwrap_err();
+            assert!(error.contains(SCOPES), "{wrong}: {error}");
+        }
+        let error = ScopeArg::parse("foo:bar").unwrap_err();
+        assert!(error.contains("no scope foo:") && error.contains("unit:foo:bar"));
+        for fine in [
+            "web",
+            "unit:foo:bar",
+            "dbus-:1.2.service",
+            "node",
+            "pod",
+            "/a:b",
+        ] {
+            assert!(ScopeArg::parse(fine).is_ok(), "{fine}");
+        }
     }
 }

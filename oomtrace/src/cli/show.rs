@@ -5,7 +5,7 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 
 use super::{
     args::{Format, ShowArgs},
@@ -23,12 +23,7 @@ use crate::{
 const CHOICE: usize = 20;
 
 pub(super) fn run(args: &ShowArgs) -> Result<ExitCode> {
-    let id = args.id.strip_prefix("id:").unwrap_or(&args.id);
-    if id.is_empty() {
-        return Err(anyhow!(
-            "no death has an empty id\ndo: take one from `oomtrace list`"
-        ));
-    }
+    let id = args.id.as_str();
     let reader = Reader::open(&args.store.path)?;
     let found = reader.by_id(id, CHOICE + 1)?;
     match found.as_slice() {

@@ -10,17 +10,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 
 use super::{
     args::{Format, WhyArgs},
     code, output,
     table::Table,
-    unseen, when,
+    unseen,
+    wanted::Wanted,
+    when,
 };
 use crate::{
     event::text::printable,
-    identity::target::Target,
+    identity::target::{KINDS, Target, unknown_kind},
     provenance::record::{Death, Gap},
     sinks::{
         html,
@@ -53,13 +55,13 @@ pub(super) fn run(args: &WhyArgs) -> Result<ExitCode> {
             Choice::One(stored) => Some(*stored),
             Choice::None => None,
             Choice::Several(several) => {
-                output::complain(&choose(target, &several));
+                output::complain(&choose(&target.to_string(), &several));
                 return Ok(ExitCode::from(code::FAILED));
             }
         },
     };
     let Some(stored) = chosen else {
-        output::complain(&nothing(&reader, args.target.as_deref())?);
+        output::complain(&nothing(&reader, args.target.as_ref())?);
         return Ok(ExitCode::from(code::FAILED));
     };
     let death = stored.death().with_context(|| {
@@ -135,23 +137,22 @@ struct Meant {
 }
 
 /// What somebody points at.
-fn of(reader: &Reader, typed: &str) -> Result<Choice> {
-    if let Some(id) = typed.strip_prefix("id:") {
-        return Ok(by_id(reader.by_id(id, CHOICE)?));
+fn of(reader: &Reader, wanted: &Wanted) -> Result<Choice> {
+    match wanted {
+        Wanted::Id(id) => Ok(by_id(reader.by_id(id, CHOICE)?)),
+        Wanted::Pid(pid) => Ok(first(reader.of_pid(*pid, 1)?)),
+        Wanted::Of(target) => of_target(reader, target),
     }
-    if let Some(pid) = typed.strip_prefix("pid:") {
-        let pid = pid
-            .parse()
-            .map_err(|_| anyhow!("{pid:?} is no process id: for example pid:31744"))?;
-        return Ok(first(reader.of_pid(pid, 1)?));
-    }
-    let target = Target::parse(typed)?;
+}
+
+fn of_target(reader: &Reader, target: &Target) -> Result<Choice> {
+    let typed = &target.to_string();
     // What went along with another says less than that one; but it may be what is asked for.
     let roles = [Roles::Own, Roles::Workloads];
     // Whatever is below one cgroup belongs together.
     if matches!(target, Target::Cgroup(_)) {
         for roles in roles {
-            let found = reader.of_target(&target, roles, 1)?;
+            let found = reader.of_target(target, roles, 1)?;
             if !found.is_empty() {
                 return Ok(first(found));
             }
@@ -170,7 +171,7 @@ fn of(reader: &Reader, typed: &str) -> Result<Choice> {
         .collect();
     if is_any {
         filters.push(Filter {
-            command: Some(typed.to_owned()),
+            command: Some(typed.clone()),
             roles: Roles::Workloads,
             ..Filter::default()
         });
@@ -274,11 +275,19 @@ fn choose(typed: &str, several: &Several) -> String {
     )
 }
 
-fn nothing(reader: &Reader, typed: Option<&str>) -> Result<String> {
+fn nothing(reader: &Reader, wanted: Option<&Wanted>) -> Result<String> {
     let span = reader.span()?;
+    let typed = wanted.map(ToString::to_string);
+    let typed = typed.as_deref();
     let what = typed.map_or_else(String::new, |typed| format!(" of {:?}", printable(typed)));
     let unseen = unseen::note(reader, i64::MIN, typed)?;
-    let unseen = unseen.map_or_else(String::new, |unseen| format!("\nbut: {unseen}"));
+    let mut unseen = unseen.map_or_else(String::new, |unseen| format!("\nbut: {unseen}"));
+    if let Some(kind) = typed.and_then(unknown_kind) {
+        unseen.insert_str(
+            0,
+            &format!("\nbut: {kind}: is no kind of target; there are {KINDS}"),
+        );
+    }
     Ok(match (span.first_ns, span.last_ns) {
         (Some(first_ns), Some(last_ns)) => format!(
             "no death{what} is stored\n\

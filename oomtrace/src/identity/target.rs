@@ -15,7 +15,14 @@ pub enum TargetError {
     Empty(&'static str, &'static str),
     #[error("{0:?} is no path of a cgroup: it starts with a slash, as in /proc/PID/cgroup")]
     Relative(String),
+    #[error(
+        "{0} is one process or one death, and this is about a place: container:NAME|ID, pod:[NAMESPACE/]NAME, unit:NAME or cgroup:PATH"
+    )]
+    NoPlace(&'static str),
 }
+
+/// What can stand before a name, a process's id or a death's.
+pub const KINDS: &str = "container:, pod:, unit:, cgroup:, pid: and id:";
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +91,12 @@ impl Target {
         if let Some(path) = after("cgroup:", "/system.slice/nginx.service") {
             return cgroup(path?);
         }
+        if let Some(one) = ["pid:", "id:"]
+            .into_iter()
+            .find(|one| text.starts_with(one))
+        {
+            return Err(TargetError::NoPlace(one));
+        }
         if text.starts_with('/') {
             return cgroup(text);
         }
@@ -126,6 +139,16 @@ impl Target {
             }
         }
     }
+}
+
+/// What stands before a colon as a kind does, and is none of them. Units and commands may be called
+/// so (`runc:[2:INIT]`); containers and pods may not.
+#[must_use]
+pub fn unknown_kind(text: &str) -> Option<&str> {
+    const KNOWN: [&str; 6] = ["container", "pod", "unit", "cgroup", "pid", "id"];
+    let (kind, _) = text.split_once(':')?;
+    let is_word = !kind.is_empty() && kind.bytes().all(|byte| byte.is_ascii_alphabetic());
+    (is_word && !KNOWN.contains(&kind)).then_some(kind)
 }
 
 /// What is known of a container.
@@ -259,6 +282,24 @@ mod tests {
         assert!(Target::parse("container:").is_err());
         assert!(Target::parse("cgroup:a").is_err());
         assert!(Target::parse("").is_err());
+        assert_eq!(Target::parse("pid:12"), Err(TargetError::NoPlace("pid:")));
+        assert_eq!(Target::parse("id:9f"), Err(TargetError::NoPlace("id:")));
+    }
+
+    #[test]
+    fn a_kind_that_is_none_is_known_by_its_colon() {
+        assert_eq!(unknown_kind("foo:bar"), Some("foo"));
+        assert_eq!(unknown_kind("Pod:web"), Some("Pod"));
+        for fine in [
+            "pod:a:b",
+            "web",
+            ":1.2",
+            "dbus-:1.2.service",
+            "/a:b",
+            "pid:x",
+        ] {
+            assert_eq!(unknown_kind(fine), None, "{fine}");
+        }
     }
 
     #[test]

@@ -167,6 +167,32 @@ fn nothing_found_says_what_was_looked_at() {
 }
 
 #[test]
+fn what_cannot_be_meant_is_wrong_usage() {
+    let folder = filled();
+    for (args, says) in [
+        (["why", "pid:abc"], "no process id"),
+        (["why", "cgroup:a"], "starts with a slash"),
+        (["why", "unit:"], "nothing behind"),
+        (["show", "id:"], "empty id"),
+        (["list", "--container="], "nothing behind"),
+        (["run", "--scope=pid:12"], "cgroup:"),
+        (["run", "--scope=foo:bar"], "unit:foo:bar"),
+    ] {
+        let done = oomtrace(&folder.store(), &args);
+        assert_eq!(done.status.code(), Some(2), "{args:?}: {done:?}");
+        assert!(stderr(&done).contains(says), "{}", stderr(&done));
+    }
+    // Commands are called so.
+    let none = oomtrace(&folder.store(), &["why", "foo:bar"]);
+    assert_eq!(none.status.code(), Some(1));
+    let text = stderr(&none);
+    assert!(
+        text.contains("foo: is no kind") && text.contains("container:, pod:"),
+        "{text}"
+    );
+}
+
+#[test]
 fn one_death_is_shown_as_run_prints_it() {
     let folder = filled();
     let done = oomtrace(&folder.store(), &["show", "10d4559a-4"]);
