@@ -1,5 +1,7 @@
 //! Secrets in arguments: masked before a record is built.
 
+mod inside;
+
 /// What of a process's arguments may be written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ArgvPolicy {
@@ -32,6 +34,9 @@ const SECRET: &[&str] = &[
     "auth-key",
 ];
 
+/// Ends of names that tell where a secret is.
+const NO_SECRET: &[&str] = &["file", "path", "dir", "stdin"];
+
 impl ArgvPolicy {
     /// The arguments as they may be written. `truncated`: they were cut off, maybe within the
     /// last one.
@@ -54,63 +59,54 @@ impl ArgvPolicy {
 fn mask(args: &[String]) -> Vec<String> {
     let mut masked = Vec::with_capacity(args.len());
     let mut value_follows = false;
+    let mut script_follows = false;
     for arg in args {
         if value_follows && !arg.starts_with("--") {
             masked.push(MASK.to_owned());
             value_follows = false;
             continue;
         }
-        value_follows = arg.starts_with("--") && !arg.contains('=') && is_secret(arg);
-        masked.push(mask_one(arg));
+        let is_word = !arg.contains(|next: char| next == '=' || next.is_whitespace());
+        value_follows = arg.starts_with("--") && is_word && is_secret(arg);
+        masked.push(inside::mask(arg, script_follows));
+        script_follows = is_script_flag(arg);
     }
     masked
 }
 
+/// `-c` of a shell, and `-ec` and `-lc`.
+fn is_script_flag(arg: &str) -> bool {
+    arg.strip_prefix('-')
+        .and_then(|letters| letters.strip_suffix('c'))
+        .is_some_and(|letters| letters.bytes().all(|letter| letter.is_ascii_alphabetic()))
+}
+
+/// Whether what is called so is a secret.
 fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    // `--password-file` names a file: no secret. A variable `…_KEY` holds one.
-    !name.ends_with("file")
-        && !name.ends_with("path")
-        && (SECRET.iter().any(|part| name.contains(part)) || name.ends_with("_key"))
+    // `--password-file` names a file: no secret.
+    let names_another = NO_SECRET.iter().any(|end| name.ends_with(end));
+    // What language models count and cut their texts by.
+    let is_of_text =
+        name.contains("tokenizer") || (name.contains("max") && name.ends_with("tokens"));
+    if names_another || is_of_text {
+        return false;
+    }
+    SECRET.iter().any(|part| name.contains(part)) || name.ends_with("_key") || is_password(&name)
 }
 
-fn mask_one(arg: &str) -> String {
-    if let Some((name, _)) = arg.split_once('=')
-        && !name.contains(char::is_whitespace)
-        && is_secret(name)
-    {
-        return format!("{name}={MASK}");
-    }
-    mask_userinfo(arg)
-}
-
-/// `scheme://user:secret@host` loses its secret.
-fn mask_userinfo(arg: &str) -> String {
-    let Some((scheme, rest)) = arg.split_once("://") else {
-        return arg.to_owned();
-    };
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (authority, tail) = rest.split_at(end);
-    match authority.rsplit_once('@') {
-        Some((userinfo, host)) => {
-            let user = userinfo.split(':').next().unwrap_or_default();
-            let user = if userinfo.contains(':') {
-                format!("{user}:{MASK}")
-            } else {
-                MASK.to_owned()
-            };
-            format!("{scheme}://{user}@{host}{tail}")
-        }
-        None => arg.to_owned(),
-    }
+/// `MYSQL_PWD` and its like; `PWD`, `OLDPWD` and `--pwd` are folders.
+fn is_password(name: &str) -> bool {
+    let name = name.trim_start_matches('-');
+    name.ends_with("pwd") && !matches!(name, "pwd" | "oldpwd")
 }
 
 /// `scheme://user:sec`, cut before the `@` that would have told, loses what may be a secret's
 /// start.
 fn mask_cut(arg: &str) -> String {
     let userinfo = arg
-        .split_once("://")
-        .filter(|(_, rest)| !rest.contains(['@', '/', '?', '#']))
+        .rsplit_once("://")
+        .filter(|(_, rest)| !rest.contains(['@', '/', '?', '#', ' ', '\n', '\'', '"']))
         .and_then(|(scheme, rest)| Some((scheme, rest.split_once(':')?.0)));
     match userinfo {
         Some((scheme, user)) => format!("{scheme}://{user}:{MASK}"),
@@ -137,6 +133,8 @@ mod tests {
         assert_eq!(cut("amqp://user:x@host"), ["amqp://user:***@host"]);
         assert_eq!(cut("http://host/a:b"), ["http://host/a:b"]);
         assert_eq!(cut("plain"), ["plain"]);
+        assert_eq!(cut("a b://h c://user:hunt"), ["a b://h c://user:***"]);
+        assert_eq!(cut("a c://host:80 'b"), ["a c://host:80 'b"]);
     }
 
     #[test]
@@ -149,6 +147,28 @@ mod tests {
         assert_eq!(
             masked(&["env", "AWS_SECRET_ACCESS_KEY=abc", "app"]),
             ["env", "AWS_SECRET_ACCESS_KEY=***", "app"]
+        );
+        assert_eq!(
+            masked(&["sh", "-ec", "DB_PASSWORD=hunter2 exec app --port 80"]),
+            ["sh", "-ec", "DB_PASSWORD=*** exec app --port 80"]
+        );
+        assert_eq!(
+            masked(&[
+                "env",
+                "MYSQL_PWD=two words",
+                "PWD=/x",
+                "curl",
+                "-H",
+                "Authorization: Bearer abc"
+            ]),
+            [
+                "env",
+                "MYSQL_PWD=***",
+                "PWD=/x",
+                "curl",
+                "-H",
+                "Authorization: Bearer ***"
+            ]
         );
         assert_eq!(masked(&["SIGNING_KEY=abc"]), ["SIGNING_KEY=***"]);
         assert_eq!(
