@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, fs, net::SocketAddr, path::PathBuf, time::Duration};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Result, anyhow};
 use clap::{
     Args, Parser, Subcommand, ValueEnum,
     builder::{PossibleValuesParser, TypedValueParser},
@@ -135,11 +135,19 @@ impl DeathArgs {
         let mut rules = Rules::built_in()?;
         for path in self.rules.iter().rev() {
             let name = path.display();
-            let text = fs::read_to_string(path)
-                .with_context(|| format!("the rules in {name} cannot be read"))?;
-            rules
-                .prepend(&text)
-                .with_context(|| format!("the rules in {name} cannot be used"))?;
+            let text = fs::read_to_string(path).map_err(|error| {
+                anyhow!(
+                    "the rules in {name} cannot be read: {error}\n\
+                     do: name a file that is there and that this user may read, or leave --rules out"
+                )
+            })?;
+            rules.prepend(&text).map_err(|error| {
+                anyhow!(
+                    "the rules in {name} cannot be used: {}\n\
+                     do: mend them; \"Rules of your own\" in the README has an example",
+                    error.to_string().trim_end()
+                )
+            })?;
         }
         Ok(rules)
     }
@@ -469,6 +477,28 @@ mod tests {
                 .unwrap_err()
                 .contains("500ms")
         );
+    }
+
+    #[test]
+    fn rules_that_are_none_are_told_once_and_with_what_to_do() {
+        use clap::Parser as _;
+        let told = |path: &str| {
+            let words = ["oomtrace", "replay", "--rules", path, "file"];
+            match super::Cli::try_parse_from(words).unwrap().command {
+                super::Command::Replay(args) => {
+                    format!("{:#}", args.deaths.rules().unwrap_err())
+                }
+                other => panic!("{other:?}"),
+            }
+        };
+        let missing = told("/nonexistent/rules.toml");
+        assert!(
+            missing.contains("cannot be read") && missing.contains("\ndo: "),
+            "{missing}"
+        );
+        let wrong = told(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
+        assert_eq!(wrong.matches("unknown field").count(), 1, "{wrong}");
+        assert!(wrong.contains("\ndo: "), "{wrong}");
     }
 
     #[test]

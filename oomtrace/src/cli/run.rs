@@ -160,7 +160,7 @@ fn read_again(deaths: &DeathArgs, live: &Live) {
     match deaths.rules() {
         Ok(rules) => {
             live.set_rules(rules);
-            log::warn!("the rules were read again");
+            output::remark("the rules were read again");
         }
         Err(error) => log::error!("the rules stay as they were: {error:#}"),
     }

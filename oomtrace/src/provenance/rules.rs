@@ -14,8 +14,9 @@ pub enum RulesError {
         table: &'static str,
         error: toml::de::Error,
     },
+    // Told here, and so no source: else whoever tells the chain tells it twice.
     #[error("these are no rules for actors: {0}")]
-    Users(#[from] toml::de::Error),
+    Users(toml::de::Error),
     #[error("rule {row} matches nothing: give it `names` or `paths`")]
     Empty { row: usize },
 }
@@ -138,7 +139,7 @@ impl Rules {
 
     /// Puts a user's rows before those that are there.
     pub fn prepend(&mut self, toml: &str) -> Result<(), RulesError> {
-        let Actors { mut actor, hosts } = toml::from_str(toml)?;
+        let Actors { mut actor, hosts } = toml::from_str(toml).map_err(RulesError::Users)?;
         let empty = |row: &ActorRow| row.names.is_empty() && row.paths.is_empty();
         if let Some(at) = actor.iter().position(empty) {
             return Err(RulesError::Empty { row: at + 1 });
