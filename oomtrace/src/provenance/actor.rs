@@ -39,10 +39,15 @@ impl Party {
         }
     }
 
-    /// The process itself.
+    /// The process itself. `to_group`: it sent it to all of its process group.
     #[must_use]
-    pub(super) fn own(process: &Process) -> Self {
-        let why = format!("{} sent it to itself", name(process));
+    pub(super) fn own(process: &Process, to_group: bool) -> Self {
+        let whom = if to_group {
+            "its own process group, and was in it"
+        } else {
+            "itself"
+        };
+        let why = format!("{} sent it to {whom}", name(process));
         Self::of(process, ActorKind::Application, None, why)
     }
 
@@ -115,6 +120,16 @@ pub(super) fn ptracer(ptracer: &Ancestor, rules: &Rules) -> Party {
         None,
         "it traced the victim by ptrace".to_owned(),
     )
+}
+
+/// Whom to ask about a tool that is gone at once: the nearest above it that is no such tool.
+/// Process 1 takes in whatever has lost its parent.
+#[must_use]
+pub(super) fn behind_tool<'a>(sender: &'a Process, rules: &Rules) -> Option<&'a Ancestor> {
+    let (row, _) = rules.actor(sender.exe.as_deref(), sender.comm.as_deref())?;
+    let is_tool = |link: &&Ancestor| role_of(link, rules) == Some(Role::Tool);
+    let behind = sender.ancestry.iter().find(|link| !is_tool(link));
+    behind.filter(|link| row.kind == Role::Tool && link.group.tgid > 1)
 }
 
 fn name(process: &Process) -> &str {

@@ -2,6 +2,7 @@
 //! in.
 
 use super::{
+    actor,
     build::Survival,
     judge::Verdict,
     levels,
@@ -35,7 +36,10 @@ pub(super) struct About<'a> {
 /// What to do, the most important first.
 #[must_use]
 pub(super) fn of(about: &About<'_>, rules: &Rules) -> Vec<Advice> {
-    let value = |name: &str| about.value(name);
+    let value = |name: &str| match name {
+        "whom" => Some(about.whom(rules)),
+        name => about.value(name),
+    };
     let more = [
         about.shell_form(),
         about.heap(),
@@ -92,6 +96,7 @@ impl About<'_> {
             }
             Cause::AppKill if verdict.actor.kind == ActorKind::SecurityAgent => "security_agent",
             Cause::AppKill if !verdict.actor.is_related => "unknown_kill",
+            Cause::SelfKill if verdict.is_to_own_group => "self_kill_by_group",
             Cause::StopTimeout if self.was_ignored() && self.victim.is_namespace_init() => {
                 "stop_ignored_by_init"
             }
@@ -237,7 +242,6 @@ impl About<'_> {
         match name {
             "victim" => self.victim.comm.clone(),
             "actor" => Some(words::actor_label(verdict, self.sender)),
-            "whom" => Some(self.whom()),
             "limit" => Some(size(limit.and_then(|level| level.max_pages))),
             "usage" => Some(size(limit.and_then(|level| level.usage_pages))),
             "cgroup" => limit
@@ -295,12 +299,23 @@ impl About<'_> {
     fn guess(&self) -> Option<String> {
         let limit_bytes = self.memory?.limit_bytes?;
         let more = |percent: u64| words::bytes(limit_bytes / 100 * percent);
-        Some(format!("{} to {}", more(130), more(150)))
+        let (least, most) = (more(130), more(150));
+        // One unit does for both, where it is the same.
+        let least = match (least.split_once(' '), most.split_once(' ')) {
+            (Some((figure, unit)), Some((_, other))) if unit == other => figure,
+            _ => &least,
+        };
+        Some(format!("{least} and {most}"))
     }
 
     /// Who acted, with what tells a person from another.
-    fn whom(&self) -> String {
+    fn whom(&self, rules: &Rules) -> String {
         let mut text = words::actor_label(self.verdict, self.sender);
+        let is_sender = self.verdict.actor.group == Some(self.sender.group);
+        if let Some(behind) = actor::behind_tool(self.sender, rules).filter(|_| is_sender) {
+            let behind = record::label(Some(&behind.comm), behind.group.tgid);
+            text = format!("{behind}, which ran {text}");
+        }
         if let Some(uid) = self.sender.login_uid {
             text.push_str(&format!(", login uid {uid}"));
         }

@@ -40,6 +40,8 @@ pub(super) struct Verdict<'a> {
     /// to stop counts.
     pub is_early: bool,
     pub oom: Option<oom::Found>,
+    /// The victim sent it to its whole process group, and was in it.
+    pub is_to_own_group: bool,
     pub evidence: Vec<Evidence>,
 }
 
@@ -81,8 +83,14 @@ pub(super) fn judge<'a>(case: &Case<'a>, rules: &Rules) -> Verdict<'a> {
         stop,
         is_early,
         oom,
+        is_to_own_group: cause == Cause::SelfKill && is_to_process_group(kill, rules),
         evidence,
     }
+}
+
+fn is_to_process_group(kill: &Sigkill, rules: &Rules) -> bool {
+    let stack = kill.stack.as_ref();
+    stack.is_some_and(|stack| rules.is_to_process_group(stack))
 }
 
 /// Who it is that acts where the victim itself has arranged for the signal.
@@ -202,7 +210,7 @@ fn by_actor(
 ) -> Own {
     let own = kill.sender.group == kill.victim.group;
     let party = if own && !stop.is_some_and(|stop| stop.same_actor) {
-        Party::own(&kill.sender)
+        Party::own(&kill.sender, is_to_process_group(kill, rules))
     } else {
         actor::find(&kill.sender, &kill.victim, rules)
     };

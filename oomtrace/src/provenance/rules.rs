@@ -70,6 +70,15 @@ struct MechanismRow {
     seen: String,
 }
 
+/// A frame that tells that a process group was meant.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GroupRow {
+    function: String,
+    #[expect(dead_code, reason = "for the reader of the table")]
+    seen: String,
+}
+
 /// A row of `data/advice.toml`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -92,6 +101,7 @@ struct Actors {
 #[derive(Deserialize)]
 struct Mechanisms {
     mechanism: Vec<MechanismRow>,
+    process_group: Vec<GroupRow>,
 }
 
 /// All tables.
@@ -100,6 +110,7 @@ pub struct Rules {
     actors: Vec<ActorRow>,
     hosts: Vec<String>,
     mechanisms: Vec<MechanismRow>,
+    process_groups: Vec<GroupRow>,
     advice: std::collections::BTreeMap<String, AdviceRow>,
 }
 
@@ -133,6 +144,7 @@ impl Rules {
             actors: actors.actor,
             hosts: actors.hosts,
             mechanisms: mechanisms.mechanism,
+            process_groups: mechanisms.process_group,
             advice: parse("advice.toml", include_str!("../../data/advice.toml"))?,
         })
     }
@@ -198,6 +210,13 @@ impl Rules {
                 }
             })
             .map(|row| row.name)
+    }
+
+    /// Whether a call path tells that the signal was sent to a whole process group.
+    #[must_use]
+    pub fn is_to_process_group(&self, stack: &[String]) -> bool {
+        let is_one = |frame: &String| self.process_groups.iter().any(|row| row.function == *frame);
+        stack.iter().any(is_one)
     }
 
     /// The advice under a key of `data/advice.toml`.

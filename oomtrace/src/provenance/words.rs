@@ -138,7 +138,7 @@ pub(super) fn summary(
                 )
             }
         }
-        Cause::SelfKill => format!("{who} killed itself"),
+        Cause::SelfKill => self_kill(verdict, &who),
         Cause::NamespaceExit => {
             format!(
                 "{who} ended with its PID namespace: process 1 of it, {}, ended",
@@ -172,6 +172,14 @@ pub(super) fn summary(
         Cause::Kernel => by_kernel(verdict.mechanism, &who, &actor),
         Cause::ExitCode => format!("{who} was not killed: it exited with status 137 by itself"),
         Cause::Unknown => format!("{who} died of SIGKILL; who sent it was not seen"),
+    }
+}
+
+fn self_kill(verdict: &Verdict<'_>, who: &str) -> String {
+    if verdict.is_to_own_group {
+        format!("{who} killed itself: it sent SIGKILL to its own process group, and was in it")
+    } else {
+        format!("{who} killed itself")
     }
 }
 

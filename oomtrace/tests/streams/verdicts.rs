@@ -9,7 +9,7 @@ use crate::support::{
     assert_code, assert_no_code,
     make::{
         BY_SIGKILL, KILLED_NS, MINUTE, MS, S, SIGABRT, SIGTERM, SIGUSR1, child, exit, kill,
-        process, sigkill, stop, stream,
+        process, sigkill, stack, stop, stream,
     },
     run,
 };
@@ -299,6 +299,75 @@ fn self_kill_comes_before_the_person_behind_it() {
         judged_with(Vec::new(), &thread, &victim()).cause,
         Cause::SelfKill
     );
+}
+
+#[test]
+fn whoever_kills_its_own_process_group_is_told_so() {
+    let timeout = process(3000, "timeout");
+    let frames = [
+        "__send_signal_locked",
+        "do_send_sig_info",
+        "__kill_pgrp_info",
+        "kill_something_info",
+        "__x64_sys_kill",
+    ];
+    let death = judged(&Sigkill {
+        stack: Some(stack(&frames)),
+        ..kill(&timeout, &timeout)
+    });
+    assert_eq!(death.cause, Cause::SelfKill);
+    assert!(
+        death.summary.contains("its own process group"),
+        "{}",
+        death.summary
+    );
+    let advice = &death.advice[0];
+    assert_eq!(advice.code, "look_at_the_victim");
+    assert!(
+        advice.text.contains("timeout -k") && !advice.text.contains("abort"),
+        "{}",
+        advice.text
+    );
+    let actor = death
+        .evidence
+        .iter()
+        .find(|one| one.code == "actor")
+        .unwrap();
+    assert!(
+        actor.text.contains("its own process group"),
+        "{}",
+        actor.text
+    );
+    // One that means itself alone is told as before.
+    let alone = judged_with(Vec::new(), &timeout, &timeout);
+    assert!(
+        alone.advice[0].text.contains("abort"),
+        "{}",
+        alone.advice[0].text
+    );
+}
+
+#[test]
+fn who_is_to_be_asked_is_no_tool_that_is_gone() {
+    let ask = |sender: &Process| {
+        judged_with(Vec::new(), sender, &victim()).advice[0]
+            .text
+            .clone()
+    };
+    // echo PID | xargs kill -9
+    let xargs = tool(2001, "xargs");
+    let text = ask(&child(&xargs, 2002, "kill"));
+    assert!(text.contains("kill[2002] (run by bash[2000])"), "{text}");
+    // A program of one's own that runs kill.
+    let script = process(2500, "cleaner");
+    let text = ask(&child(&script, 2501, "kill"));
+    assert!(
+        text.contains("ask cleaner[2500], which ran kill[2501]"),
+        "{text}"
+    );
+    // Its parent is gone: process 1 knows nothing.
+    let text = ask(&process(2501, "kill"));
+    assert!(text.ends_with("ask kill[2501]"), "{text}");
 }
 
 #[test]

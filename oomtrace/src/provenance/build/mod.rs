@@ -189,6 +189,7 @@ impl Subject<'_> {
             stop: None,
             is_early: false,
             oom: None,
+            is_to_own_group: false,
             evidence,
         };
         let page_bytes = self.session.page_bytes;
