@@ -6,7 +6,7 @@ use time::{Duration, OffsetDateTime, format_description::well_known::Rfc3339};
 use super::Around;
 use crate::provenance::{
     human_duration,
-    record::{Cause, Death, Stop},
+    record::{Cause, Death, Mechanism, Outcome, Sender, Stop},
 };
 
 /// Of those that died with it, so many are named.
@@ -126,9 +126,67 @@ fn kill(death: &Death) -> Option<Moment> {
     if death.cause == Cause::ExitCode {
         return None;
     }
+    let text = match by_kernel(death) {
+        Some(why) => format!("SIGKILL by {why}{}", grace(death)),
+        None => sent(death)?,
+    };
+    Some(Moment {
+        time: death.time.clone(),
+        offset_ms: 0,
+        what: "sigkill",
+        text,
+    })
+}
+
+/// What nobody sent: the kernel did that, and why. It may run in the context of whatever.
+fn by_kernel(death: &Death) -> Option<String> {
+    let sender = death.sender.as_ref().map(Sender::label);
+    // That of a timer may be known by its traces alone, and not when it came.
+    let is_unseen = |outcome: Outcome| outcome.latency_us.is_none();
+    if sender.is_none() && death.outcome.is_some_and(is_unseen) {
+        return None;
+    }
+    let ended = |who: &str| match &sender {
+        Some(sender) => format!("the kernel: {who}, {sender}, ended"),
+        None => format!("the kernel: {who} ended"),
+    };
+    let text = match (death.cause, death.mechanism) {
+        (Cause::NamespaceExit, _) => return Some(ended("process 1 of its PID namespace")),
+        (Cause::ParentDeath, _) => return Some(ended("its parent")),
+        (Cause::TracerExit, _) => return Some(ended("its tracer")),
+        (Cause::CpuLimit, Mechanism::RlimitRttime) => {
+            "the kernel: it ran for longer at a stretch than RLIMIT_RTTIME allows"
+        }
+        (Cause::CpuLimit, _) => "the kernel: its CPU time was used up (RLIMIT_CPU)",
+        (Cause::OwnTimer, Mechanism::PosixTimer) => "the kernel: a POSIX timer of its own ran out",
+        (Cause::OwnTimer, Mechanism::Sigio) => {
+            "the kernel: a file descriptor of its own was set to send that"
+        }
+        (Cause::OwnTimer, _) => "the kernel: a child ended whose exit signal was set to that",
+        (Cause::Bpf, _) => "a BPF program",
+        (Cause::Kernel, Mechanism::Sysrq) => "the kernel: somebody told it to (SysRq)",
+        (Cause::Kernel, Mechanism::MemoryFailure) => "the kernel: memory of it had gone bad",
+        // These end a process without a signal.
+        (Cause::Kernel, Mechanism::Seccomp | Mechanism::Ptrace) => return None,
+        (Cause::Kernel, _) if sender.is_some() => "the kernel itself",
+        _ => return None,
+    };
+    Some(text.to_owned())
+}
+
+/// How long after it was asked to stop.
+fn grace(death: &Death) -> String {
+    death.stop.as_ref().map_or_else(String::new, |stop| {
+        let grace = human_duration(stop.grace_ms.saturating_mul(1_000_000));
+        format!(", {grace} after {}", stop.signal)
+    })
+}
+
+/// What was sent, or the OOM killer's.
+fn sent(death: &Death) -> Option<String> {
     let sender = death.sender.as_ref()?;
     let actor = &death.actor;
-    let text = if let Some(oom) = &death.oom {
+    Some(if let Some(oom) = &death.oom {
         let when = if oom.limit_lowered {
             "lowered the limit"
         } else if death.has_evidence("sysrq_f") {
@@ -143,17 +201,7 @@ fn kill(death: &Death) -> Option<Moment> {
             .as_deref()
             .filter(|_| actor.pid != Some(sender.pid))
             .map_or_else(String::new, |name| format!(", for {name}"));
-        let grace = death.stop.as_ref().map_or_else(String::new, |stop| {
-            let grace = human_duration(stop.grace_ms.saturating_mul(1_000_000));
-            format!(", {grace} after {}", stop.signal)
-        });
-        format!("SIGKILL from {}{whose}{grace}", sender.label())
-    };
-    Some(Moment {
-        time: death.time.clone(),
-        offset_ms: 0,
-        what: "sigkill",
-        text,
+        format!("SIGKILL from {}{whose}{}", sender.label(), grace(death))
     })
 }
 

@@ -131,6 +131,47 @@ fn what_happened_stands_in_its_order() {
 }
 
 #[test]
+fn what_the_kernel_did_by_itself_nobody_sent() {
+    let (parent, victim) = (process(900, "parent"), process(1000, "nginx"));
+    let told = |frames: &[&str]| {
+        let killed = kernels(frames, &parent, &victim);
+        let death = run(stream([sigkill(&killed), exit(&victim, BY_SIGKILL)])).the_death();
+        let story = tell(&death, &Around::default());
+        let moment = story
+            .timeline
+            .iter()
+            .find(|moment| moment.what == "sigkill");
+        moment.unwrap().text.clone()
+    };
+    let send = ["__send_signal_locked", "do_send_sig_info"];
+    for (from, says) in [
+        (
+            "zap_pid_ns_processes",
+            "SIGKILL by the kernel: process 1 of its PID namespace, parent[900], ended",
+        ),
+        (
+            "do_exit",
+            "SIGKILL by the kernel: its parent, parent[900], ended",
+        ),
+        (
+            "exit_ptrace",
+            "SIGKILL by the kernel: its tracer, parent[900], ended",
+        ),
+        (
+            "posixtimer_send_sigqueue",
+            "SIGKILL by the kernel: a POSIX timer of its own ran out",
+        ),
+        ("do_bpf_send_signal", "SIGKILL by a BPF program"),
+        (
+            "send_sig_all",
+            "SIGKILL by the kernel: somebody told it to (SysRq)",
+        ),
+    ] {
+        assert_eq!(told(&[send[0], send[1], from]), says);
+    }
+}
+
+#[test]
 fn a_stop_timeout_is_told_from_the_request_on() {
     let (runc, victim) = (process(900, "runc"), process(1000, "nginx"));
     let mut killed = kill(&runc, &victim);
