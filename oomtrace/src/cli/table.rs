@@ -1,9 +1,15 @@
 //! Stored deaths as a table that fits its terminal. What came from other processes is escaped.
 
+use std::collections::HashMap;
+
 use serde_json::Value;
 
 use super::when;
-use crate::{event::text::printable, provenance::short_id, store::Stored};
+use crate::{
+    event::text::printable,
+    provenance::{record::Cause, short_id},
+    store::Stored,
+};
 
 const HEADS: [&str; 6] = ["TIME", "AGE", "CAUSE", "WHO", "BY", "ID"];
 /// Columns that give way when there is no room, and what is left of each at the least.
@@ -24,6 +30,10 @@ impl Table {
     pub(super) fn of(deaths: &[Stored], now_ns: i64) -> Self {
         let mut zone = String::new();
         let mut rows = Vec::new();
+        let labels: HashMap<&str, String> = deaths
+            .iter()
+            .map(|death| (death.id.as_str(), label(death)))
+            .collect();
         for death in deaths {
             let record: Value = serde_json::from_str(&death.json).unwrap_or_default();
             let clock;
@@ -33,7 +43,7 @@ impl Table {
                 when::age(now_ns.saturating_sub(death.time_ns)),
                 printable(&death.cause),
                 printable(&who(death)),
-                printable(&by(&record)),
+                printable(&by(&record, &labels)),
                 printable(short(&death.id)),
             ]);
         }
@@ -124,7 +134,7 @@ fn short(id: &str) -> &str {
 
 /// What died: what people call it, and the process.
 fn who(death: &Stored) -> String {
-    let process = format!("{}[{}]", death.comm.as_deref().unwrap_or("?"), death.pid);
+    let process = label(death);
     let container = death
         .container
         .as_deref()
@@ -139,9 +149,23 @@ fn who(death: &Stored) -> String {
     }
 }
 
-/// By whom: the actor, or whose limit it was.
-fn by(record: &Value) -> String {
+fn label(death: &Stored) -> String {
+    format!("{}[{}]", death.comm.as_deref().unwrap_or("?"), death.pid)
+}
+
+/// By whom: the actor, or whose limit it was; of a status of its own, from whom that came.
+/// `labels`: of the deaths in the table, by their ids.
+fn by(record: &Value, labels: &HashMap<&str, String>) -> String {
     let text = |pointer: &str| record.pointer(pointer).and_then(Value::as_str);
+    if text("/cause") == Some(Cause::ExitCode.name()) {
+        return match text("/caused_by") {
+            Some(id) => labels.get(id).cloned().unwrap_or_else(|| {
+                let pid = id.split('-').nth(1).unwrap_or("?");
+                format!("pid {pid}")
+            }),
+            None => "itself".to_owned(),
+        };
+    }
     if let Some(cgroup) = text("/oom/limit_cgroup") {
         return format!("limit of {cgroup}");
     }

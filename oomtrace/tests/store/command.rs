@@ -117,6 +117,36 @@ fn a_table_is_for_people() {
 }
 
 #[test]
+fn a_status_that_was_passed_on_shows_from_whom() {
+    let folder = Folder::new();
+    let passed_on = |number, from: Option<&Death>| {
+        let mut death = death(number);
+        death.cause = Cause::ExitCode;
+        death.oom = None;
+        death.victim.comm = Some("sh".to_owned());
+        death.victim.role = Some(Role::Host);
+        death.actor.name = Some("sh".to_owned());
+        death.caused_by = from.map(|from| from.id.clone());
+        death
+    };
+    let (job, lone) = (death(3), passed_on(6, None));
+    let (shell, outer) = (passed_on(4, Some(&job)), passed_on(5, Some(&death(9))));
+    store(&folder.store(), [job, shell, outer, lone].map(record));
+    let text = stdout(&oomtrace(&folder.store(), &["list", "--all"]));
+    let by = |pid: u32| {
+        let line = text
+            .lines()
+            .find(|line| line.contains(&format!("sh[{pid}]")));
+        let line = line.unwrap_or_else(|| panic!("{pid} in {text}"));
+        let columns: Vec<&str> = line.split("  ").filter(|part| !part.is_empty()).collect();
+        columns[columns.len() - 2].trim().to_owned()
+    };
+    assert_eq!(by(4), "fx-oom[3]");
+    assert_eq!(by(5), "pid 9");
+    assert_eq!(by(6), "itself");
+}
+
+#[test]
 fn json_is_what_was_stored() {
     let folder = filled();
     let done = oomtrace(
