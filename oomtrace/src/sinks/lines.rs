@@ -101,7 +101,7 @@ pub(super) fn container_line(container: &Container) -> String {
         }
     }
     for outer in &container.outer {
-        let name = outer.name.as_deref().unwrap_or(&outer.id);
+        let name = outer.name.as_deref().unwrap_or(short_id(&outer.id));
         line.push_str(&format!(", in container {name}"));
     }
     line
@@ -138,7 +138,8 @@ pub(super) fn sender_line(sender: &Sender) -> String {
         line.push_str(&format!(", on {tty}"));
     }
     if let Some(container) = &sender.container {
-        let name = container.name.as_deref().unwrap_or(&container.id);
+        let name = container.name.as_deref();
+        let name = name.unwrap_or(short_id(&container.id));
         line.push_str(&format!(", in container {name}"));
     }
     if let Some(unit) = &sender.unit {

@@ -115,9 +115,14 @@ impl<W: Write> Pretty<W> {
     }
 
     fn stopped(&mut self, stopped: &Stopped) -> io::Result<()> {
+        let counted = |count: u64, what: &str| match count {
+            1 => format!("1 {what}"),
+            count => format!("{count} {what}s"),
+        };
+        let deaths = counted(stopped.deaths, "death");
         let text = match stopped.lost {
-            0 => format!("stopped: {} deaths, no event lost", stopped.deaths),
-            lost => format!("stopped: {} deaths, {lost} events lost", stopped.deaths),
+            0 => format!("stopped: {deaths}, no event lost"),
+            lost => format!("stopped: {deaths}, {} lost", counted(lost, "event")),
         };
         let text = match stopped.maybe_lost {
             0 => text,

@@ -120,3 +120,29 @@ proptest! {
         }
     }
 }
+
+fn for_people(records: &[Record]) -> String {
+    let mut bytes = Vec::new();
+    let mut pretty = Pretty::new(&mut bytes, false);
+    for record in records {
+        pretty.write(record).unwrap();
+    }
+    String::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn one_death_is_counted_as_one() {
+    let words = vec![vec!["x".to_owned(); 6]; 2];
+    let text = for_people(&records(&words));
+    assert!(text.contains("stopped: 1 death, 1 event lost"), "{text}");
+}
+
+#[test]
+fn the_id_of_a_senders_container_is_as_short_as_others() {
+    let id = "0123456789abcdef".repeat(4);
+    let mut words = vec![vec!["x".to_owned(); 6]; 2];
+    words[1][2] = format!("/docker/{id}");
+    let text = for_people(&records(&words));
+    assert!(text.contains("in container 0123456789ab"), "{text}");
+    assert!(!text.contains(&format!("in container {id}")), "{text}");
+}
