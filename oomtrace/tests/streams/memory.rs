@@ -399,6 +399,13 @@ fn curves_of_real_processes_are_read_as_what_they_were() {
         assert_eq!(memory.reading, Some(wanted), "{name}: {}", memory.why);
         // A leak is no reason to raise a limit, and a limit that is too small is no leak.
         assert_eq!(death.advice[0].code, advice, "{name}");
+        if wanted == Reading::Plateau {
+            let text = &death.advice[0].text;
+            let (_, guess) = text.split_once("to between ").unwrap();
+            let (least, most) = guess.split_once(" and ").unwrap();
+            assert!(least.parse::<f64>().is_ok(), "{text}");
+            assert!(most.contains("MiB (30 to 50 %"), "{text}");
+        }
         for advice in &death.advice {
             assert!(
                 !advice.text.contains(['{', '}', '?']),
