@@ -93,8 +93,18 @@ pub(super) fn policy(is_stored: bool) -> Policy {
     }
 }
 
-/// How many columns the terminal on stdout has; `None`: it is none.
+/// How many columns there are to write into: what `COLUMNS` says, as for other tools, else those
+/// of the terminal on stdout. `None`: it is none.
 pub(super) fn width() -> Option<usize> {
+    let said = std::env::var("COLUMNS").ok();
+    columns(said.as_deref()).or_else(terminal_width)
+}
+
+fn columns(said: Option<&str>) -> Option<usize> {
+    said?.parse().ok().filter(|columns| *columns > 0)
+}
+
+fn terminal_width() -> Option<usize> {
     let mut size = libc::winsize {
         ws_row: 0,
         ws_col: 0,
@@ -117,4 +127,17 @@ pub(super) fn reader_is_gone() -> bool {
     // SAFETY: one entry, as is said; it does not wait.
     let ready = unsafe { libc::poll(&raw mut stdout, 1, 0) };
     ready == 1 && stdout.revents & libc::POLLERR != 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::columns;
+
+    #[test]
+    fn columns_are_a_number_or_nobody_has_said_how_many() {
+        assert_eq!(columns(Some("80")), Some(80));
+        for nothing in [None, Some(""), Some("0"), Some("-1"), Some("wide")] {
+            assert_eq!(columns(nothing), None, "{nothing:?}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Stored deaths as a table that fits its terminal. What came from other processes is escaped.
 
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap};
 
 use serde_json::Value;
 
@@ -12,10 +12,15 @@ use crate::{
 };
 
 const HEADS: [&str; 6] = ["TIME", "AGE", "CAUSE", "WHO", "BY", "ID"];
-/// Columns that give way when there is no room, and what is left of each at the least.
+/// Columns that give way when there is no room: these two first, down to what a process takes;
+/// then times go without year and seconds; then these, down to what a process's id takes.
+const TIME: usize = 0;
 const WHO: usize = 3;
 const BY: usize = 4;
-const LEAST: usize = 12;
+const PROCESS: usize = 22;
+const LEAST: usize = 11;
+/// Of `2026-11-20 13:05:01`.
+const SHORT_TIME: std::ops::Range<usize> = 5..16;
 const BETWEEN: &str = "  ";
 
 /// See the module.
@@ -74,8 +79,18 @@ impl Table {
                 *width = (*width).max(cell.chars().count());
             }
         }
-        if let Some(width) = width {
-            shrink(&mut widths, width);
+        let mut rows = Cow::Borrowed(&self.rows);
+        if let Some(width) = width
+            && !shrink(&mut widths, width, PROCESS)
+        {
+            "TIME".clone_into(&mut heads[TIME]);
+            for row in rows.to_mut() {
+                if let Some(short) = row[TIME].get(SHORT_TIME) {
+                    row[TIME] = String::from(short);
+                }
+            }
+            widths[TIME] = SHORT_TIME.len();
+            shrink(&mut widths, width, LEAST);
         }
         let mut text = String::new();
         let head = line(&heads, &widths);
@@ -84,7 +99,7 @@ impl Table {
         } else {
             text.push_str(&format!("{head}\n"));
         }
-        for row in &self.rows {
+        for row in rows.iter() {
             text.push_str(&line(row, &widths));
             text.push('\n');
         }
@@ -92,17 +107,18 @@ impl Table {
     }
 }
 
-/// Takes from the wider of the two columns that can give, until all fits or nothing is left to
-/// take.
-fn shrink(widths: &mut [usize; 6], width: usize) {
+/// Takes from the wider of the two columns that can give, until all fits or nothing above the
+/// least is left to take. Whether it fits.
+fn shrink(widths: &mut [usize; 6], width: usize, least: usize) -> bool {
     let all = |widths: &[usize; 6]| widths.iter().sum::<usize>() + 5 * BETWEEN.len();
     while all(widths) > width {
         let widest = if widths[WHO] >= widths[BY] { WHO } else { BY };
-        if widths[widest] <= LEAST {
-            break;
+        if widths[widest] <= least {
+            return false;
         }
         widths[widest] -= 1;
     }
+    true
 }
 
 fn line(row: &[String; 6], widths: &[usize; 6]) -> String {
@@ -114,14 +130,30 @@ fn line(row: &[String; 6], widths: &[usize; 6]) -> String {
     cells.join(BETWEEN).trim_end().to_owned()
 }
 
-/// So many characters at the most, with a mark where some are missing.
+/// So many characters at the most, with a mark where some are missing. A process at the end keeps
+/// its id, and its name as long as it can.
 fn cut(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
+    let all = text.chars().count();
+    if all <= width {
         return text.to_owned();
     }
-    let mut cut: String = text.chars().take(width.saturating_sub(1)).collect();
-    cut.push('…');
-    cut
+    let (name, pid) = text.split_at(pid_at(text).unwrap_or(text.len()));
+    let room = width.saturating_sub(pid.chars().count() + 1);
+    let process = name.rsplit(' ').next().unwrap_or_default();
+    if !pid.is_empty() && process.len() < name.len() && process.chars().count() <= room {
+        let cut: String = text.chars().skip(all + 1 - width).collect();
+        return format!("…{cut}");
+    }
+    let from = if pid.is_empty() { name } else { process };
+    let cut: String = from.chars().take(room).collect();
+    format!("{cut}…{pid}")
+}
+
+/// Where `[31744]` begins, if a text ends so.
+fn pid_at(text: &str) -> Option<usize> {
+    let (before, pid) = text.strip_suffix(']')?.rsplit_once('[')?;
+    let is_pid = !pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit());
+    is_pid.then_some(before.len())
 }
 
 /// The part of an id that tells deaths of one boot apart: `BOOT-PID`. `show` takes it, too.
@@ -167,7 +199,11 @@ fn by(record: &Value, labels: &HashMap<&str, String>) -> String {
         };
     }
     if let Some(cgroup) = text("/oom/limit_cgroup") {
-        return format!("limit of {cgroup}");
+        // Which one it is stands in the column before.
+        return match text("/oom/limit_of") {
+            Some(own @ ("container" | "pod" | "unit")) => format!("the {own}'s limit"),
+            _ => format!("limit of {cgroup}"),
+        };
     }
     match text("/actor/name").or_else(|| text("/actor/comm")) {
         Some(name) => match record.pointer("/actor/pid").and_then(Value::as_u64) {
@@ -210,7 +246,7 @@ mod tests {
     #[test]
     fn lines_fit_the_terminal() {
         let name = "long".repeat(30);
-        for width in 85..200 {
+        for width in 76..200 {
             let text = table(&name, &name).render(Some(width), false);
             assert!(
                 text.lines().all(|line| line.chars().count() <= width),
@@ -221,6 +257,34 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn a_process_keeps_its_id() {
+        let cut = |width| cut("shop/web-6f7d8b9c4-tq2nn web python3[272011]", width);
+        assert_eq!(cut(44), "shop/web-6f7d8b9c4-tq2nn web python3[272011]");
+        assert_eq!(cut(22), "…n web python3[272011]");
+        assert_eq!(cut(16), "…python3[272011]");
+        assert_eq!(cut(15), "python…[272011]");
+        assert_eq!(cut(11), "py…[272011]");
+        assert_eq!(super::cut("limit of /a/b/c", 12), "limit of /a…");
+        let text = table("shop/web-6f python3[272011]", "containerd[2210]").render(Some(80), false);
+        assert!(
+            text.contains("[272011]") && text.contains("[2210]") && text.contains("11-20 13:05  "),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn the_limit_of_what_died_needs_no_path() {
+        let by = |oom: &str| {
+            let record = serde_json::from_str(oom).unwrap();
+            super::by(&record, &HashMap::new())
+        };
+        let own = r#"{"oom":{"limit_cgroup":"/docker/0123","limit_of":"container"}}"#;
+        assert_eq!(by(own), "the container's limit");
+        let slice = r#"{"oom":{"limit_cgroup":"/a.slice","limit_of":"slice"}}"#;
+        assert_eq!(by(slice), "limit of /a.slice");
     }
 
     #[test]
