@@ -10,8 +10,7 @@ pub enum ProbeError {
     #[error(
         "oomtrace needs {lacking}, and this process does not have it\n\
          found: user id {uid}, effective capabilities {effective}\n\
-         do: run it as root (sudo oomtrace …), or in a privileged container; else give the \
-         binary what it needs: setcap cap_bpf,cap_perfmon,cap_sys_resource,cap_sys_ptrace,cap_syslog+ep"
+         do: {}", how_to_give(*uid, lacking)
     )]
     Privileges {
         lacking: String,
@@ -81,6 +80,20 @@ pub enum ProbeError {
     Internal(String),
 }
 
+fn how_to_give(uid: u32, lacking: &str) -> String {
+    if uid == 0 {
+        // Root of a container, or of a service that is confined.
+        return format!(
+            "to be root is not enough here: give it {lacking} (docker run --cap-add, Kubernetes' \
+             securityContext.capabilities.add, systemd's CapabilityBoundingSet=; `oomtrace doctor` \
+             has the flags), or make the container a privileged one"
+        );
+    }
+    "run it as root (sudo oomtrace …), or in a privileged container; else give the binary what it \
+     needs: setcap cap_bpf,cap_perfmon,cap_sys_resource,cap_sys_ptrace,cap_syslog+ep"
+        .to_owned()
+}
+
 impl ProbeError {
     /// The environment lacks something, as opposed to something going wrong.
     #[must_use]
@@ -95,5 +108,29 @@ impl ProbeError {
                 | Self::Hook { .. }
                 | Self::OwnPlace(_)
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_is_told_what_it_lacks_and_others_to_become_root() {
+        let error = |uid: u32| {
+            let error = ProbeError::Privileges {
+                lacking: "CAP_PERFMON".to_owned(),
+                uid,
+                effective: "0x0".to_owned(),
+            };
+            error.to_string()
+        };
+        let root = error(0);
+        assert!(
+            root.contains("give it CAP_PERFMON") && root.contains("--cap-add"),
+            "{root}"
+        );
+        assert!(!root.contains("sudo"), "{root}");
+        assert!(error(1000).contains("sudo oomtrace"));
     }
 }

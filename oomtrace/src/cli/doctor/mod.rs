@@ -32,6 +32,8 @@ enum State {
     Less,
     /// Tracing does not work without it.
     Missing,
+    /// It cannot be told from here.
+    Unknown,
 }
 
 #[derive(Debug, Serialize)]
@@ -157,8 +159,10 @@ fn privileges(support: &KernelSupport) -> Finding {
                 names.join(" and ")
             )
         },
-        todo: (!lacking.is_empty())
-            .then_some("run it as root (sudo oomtrace …), or in a privileged container; where a seccomp profile refuses bpf(2) or perf_event_open(2), without that"),
+        todo: (!lacking.is_empty()).then_some(match support.privileges.uid {
+            0 => "to be root is not enough here: give it what it lacks, or make the container a privileged one; where a seccomp profile refuses bpf(2) or perf_event_open(2), without that",
+            _ => "run it as root (sudo oomtrace …), or in a privileged container; where a seccomp profile refuses bpf(2) or perf_event_open(2), without that",
+        }),
         flags: (!lacking.is_empty()).then(|| flags::capabilities(&lacking)),
     }
 }
@@ -205,7 +209,11 @@ fn finding(
         },
         Availability::No(why) | Availability::Unknown(why) => Finding {
             what,
-            state: otherwise,
+            state: if availability.is_no() {
+                otherwise
+            } else {
+                State::Unknown
+            },
             // What to do stands beside it.
             found: why.lines().next().unwrap_or_default().to_owned(),
             todo: Some(todo),
@@ -214,19 +222,43 @@ fn finding(
     }
 }
 
+/// A hook that seems to be there, and was not attached: kernels that know it may refuse it still.
+fn untried(support: &KernelSupport, finding: Finding) -> Finding {
+    if finding.state != State::Ok {
+        return finding;
+    }
+    Finding {
+        state: State::Unknown,
+        found: "the kernel knows it; whether it can be attached is found out by doing so"
+            .to_owned(),
+        todo: Some(if support.privileges.lacking().is_empty() {
+            "mend first what keeps tracing from starting"
+        } else {
+            "run doctor with the privileges that tracing takes: they tell"
+        }),
+        ..finding
+    }
+}
+
 /// The hooks on the OOM killer, as attaching them went.
 fn hooks(support: &KernelSupport, probe: Option<&Probe>) -> Vec<Finding> {
     let Some(probe) = probe else {
         return vec![
-            useful(
-                "fentry",
-                &support.fentry,
-                "use a kernel with BTF and function tracing",
+            untried(
+                support,
+                useful(
+                    "fentry",
+                    &support.fentry,
+                    "use a kernel with BTF and function tracing",
+                ),
             ),
-            useful(
-                "kprobes",
-                &support.kprobe,
-                "use a kernel built with CONFIG_KPROBES=y",
+            untried(
+                support,
+                useful(
+                    "kprobes",
+                    &support.kprobe,
+                    "use a kernel built with CONFIG_KPROBES=y",
+                ),
             ),
         ];
     };
@@ -270,6 +302,7 @@ fn pretty(diagnosis: &Diagnosis) -> String {
             State::Ok => "ok",
             State::Less => "less",
             State::Missing => "MISSING",
+            State::Unknown => "unknown",
         };
         text.push_str(&format!(
             "{mark:>8}  {}: {}\n",
@@ -291,4 +324,49 @@ fn pretty(diagnosis: &Diagnosis) -> String {
         )),
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::probe::support::Privileges;
+
+    fn support(uid: u32, effective: u64) -> KernelSupport {
+        KernelSupport {
+            privileges: Privileges { uid, effective },
+            btf: Availability::Yes,
+            ring_buffer: Availability::Unknown("bpf: not permitted".to_owned()),
+            fentry: Availability::Yes,
+            kprobe: Availability::No("no kprobes".to_owned()),
+            symbols: Availability::Yes,
+            kernel_log: Availability::Yes,
+        }
+    }
+
+    const PERFMON: u64 = 1 << Capability::Perfmon as u64;
+    const BPF: u64 = 1 << Capability::Bpf as u64;
+
+    #[test]
+    fn what_was_not_tried_is_not_known() {
+        let found = hooks(&support(1000, 0), None);
+        assert_eq!(found[0].state, State::Unknown);
+        assert!(found[0].todo.unwrap().contains("privileges"));
+        assert_eq!(found[1].state, State::Less, "what is certainly not there");
+        let able = hooks(&support(0, BPF | PERFMON), None);
+        assert!(able[0].todo.unwrap().contains("tracing"));
+        let unasked = required("rings", &support(1000, 0).ring_buffer, "ask");
+        assert_eq!(unasked.state, State::Unknown);
+    }
+
+    #[test]
+    fn root_is_not_told_to_become_root() {
+        let root = privileges(&support(0, BPF));
+        assert!(root.found.contains("lacks CAP_PERFMON"));
+        assert!(!root.todo.unwrap().contains("sudo"));
+        assert!(root.flags.unwrap().docker.contains("--cap-add PERFMON"));
+        let user = privileges(&support(1000, 0));
+        assert!(user.todo.unwrap().contains("sudo"));
+        let able = privileges(&support(0, BPF | PERFMON));
+        assert_eq!((able.state, able.todo), (State::Ok, None));
+    }
 }

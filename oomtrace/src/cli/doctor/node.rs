@@ -17,7 +17,7 @@ pub(super) fn findings(privileges: Privileges) -> Vec<Finding> {
     vec![
         processes(),
         cgroups(),
-        runtimes(privileges),
+        runtimes(fs::read_dir("/proc/1/root/").is_ok(), privileges),
         store(),
         pins(),
     ]
@@ -66,9 +66,9 @@ fn cgroups() -> Finding {
 }
 
 /// Their files and sockets are looked for below the root folder of process 1.
-fn runtimes(privileges: Privileges) -> Finding {
+fn runtimes(is_open: bool, privileges: Privileges) -> Finding {
     const WHAT: &str = "files of container runtimes";
-    if fs::read_dir("/proc/1/root/").is_ok() {
+    if is_open {
         return there(WHAT, "they can be looked for");
     }
     let is_lacking = !privileges.has(Capability::SysPtrace);
@@ -76,7 +76,11 @@ fn runtimes(privileges: Privileges) -> Finding {
         what: WHAT,
         state: State::Less,
         found: "/proc/1/root cannot be looked into: containers have ids and no names, unless a runtime's socket is mounted here".to_owned(),
-        todo: Some("give what looking into process 1 of the node takes, or mount the runtime's socket"),
+        todo: Some(if is_lacking {
+            "give CAP_SYS_PTRACE (a profile of AppArmor or SELinux may keep it still), or mount the runtime's socket"
+        } else {
+            "CAP_SYS_PTRACE is there: what keeps it is a profile of AppArmor or SELinux (docker run --security-opt apparmor=unconfined, or label=disable), or a user namespace of its own (rootless, --userns, hostUsers: false); lift that, or mount the runtime's socket"
+        }),
         flags: is_lacking.then(|| flags::capabilities(&[Capability::SysPtrace])),
     }
 }
@@ -122,5 +126,22 @@ fn store() -> Finding {
         ),
         todo: Some("give it a folder, name another with --store, or say --no-store"),
         flags: Some(flags::folder(&own, true)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_keeps_runtimes_files_is_named() {
+        let with = |effective: u64| Privileges { uid: 0, effective };
+        let lacking = runtimes(false, with(0));
+        assert!(lacking.todo.unwrap().starts_with("give CAP_SYS_PTRACE"));
+        let flags = lacking.flags.unwrap();
+        assert_eq!(flags.docker, "--cap-add SYS_PTRACE");
+        let kept = runtimes(false, with(1 << Capability::SysPtrace as u64));
+        assert!(kept.todo.unwrap().contains("AppArmor") && kept.flags.is_none());
+        assert_eq!(runtimes(true, with(0)).state, State::Ok);
     }
 }
