@@ -343,7 +343,7 @@ pub(super) struct WhyArgs {
     /// unit ended]
     #[arg(value_parser = Wanted::parse)]
     pub(super) target: Option<Wanted>,
-    /// Also write it as a page of HTML to this file
+    /// Also write it as a page of HTML to this file; `-`: that alone, to stdout
     #[arg(long, value_name = "FILE")]
     pub(super) html: Option<PathBuf>,
     /// A page for people, or one JSON object
@@ -356,10 +356,11 @@ pub(super) struct WhyArgs {
 /// Which of the stored deaths.
 #[derive(Debug, Args)]
 pub(super) struct ListArgs {
-    /// From this time on: so long ago (90s, 2h, 3days), or a time (2026-11-20T13:05:00Z)
+    /// From this time on: so long ago (90s, 2h, 3days), a day or a time as the table has it
+    /// (2026-11-20, "2026-11-20 14:05"), or one with its zone (2026-11-20T13:05:00Z)
     #[arg(long, value_name = "TIME", value_parser = when::parse)]
     since: Option<i64>,
-    /// Before this time
+    /// Before this time, or this day
     #[arg(long, value_name = "TIME", value_parser = when::parse)]
     until: Option<i64>,
     /// Of this cause; with it, those that went along with others are shown, too

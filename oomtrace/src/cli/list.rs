@@ -23,8 +23,19 @@ use crate::{
 const ROWS: usize = 50;
 
 pub(super) fn run(args: &ListArgs) -> Result<ExitCode> {
-    let reader = Reader::open(&args.store.path)?;
     let filter = args.filter();
+    if let (Some(since_ns), Some(until_ns)) = (filter.since_ns, filter.until_ns)
+        && since_ns >= until_ns
+    {
+        output::complain(&format!(
+            "nothing is from {} on and before {}\n\
+             do: give --since a time before that of --until (--since 3h --until 2h)",
+            when::local(since_ns),
+            when::local(until_ns)
+        ));
+        return Ok(ExitCode::from(code::USAGE));
+    }
+    let reader = Reader::open(&args.store.path)?;
     let found = match args.output {
         Format::Json => json(&reader, &filter, args.limit().unwrap_or(usize::MAX))?,
         Format::Pretty => table(&reader, &filter, args.limit().unwrap_or(ROWS))?,

@@ -30,7 +30,8 @@ pub(super) struct StoreArgs {
     /// Keep deaths for so many days
     #[arg(long, value_name = "N", default_value_t = DEFAULT_DAYS, value_parser = clap::value_parser!(u32).range(1..=36_500))]
     store_days: u32,
-    /// Keep so much of them: bytes, or 64MiB, 1GiB and the like; the oldest go first
+    /// Keep so much of them, 16MiB at the least: bytes, or 64MiB, 1.5GiB and the like; the oldest go
+    /// first
     #[arg(long, value_name = "BYTES", default_value_t = Size(DEFAULT_SIZE_BYTES), value_parser = size)]
     store_size: Size,
 }
@@ -94,13 +95,9 @@ impl std::fmt::Display for Size {
 fn size(text: &str) -> Result<Size, String> {
     let (number, unit) = UNITS
         .iter()
-        .find_map(|(name, unit)| Some((text.strip_suffix(name)?, *unit)))
+        .find_map(|(name, unit)| Some((before(text, name)?, *unit)))
         .unwrap_or((text, 1));
-    let bytes = number
-        .trim_end()
-        .parse::<u64>()
-        .ok()
-        .and_then(|number| number.checked_mul(unit))
+    let bytes = times(number.trim_end(), unit)
         .ok_or("it must be a number of bytes, for example 268435456 or 256MiB")?;
     if bytes < LEAST_SIZE_BYTES {
         return Err(format!(
@@ -109,6 +106,31 @@ fn size(text: &str) -> Result<Size, String> {
         ));
     }
     Ok(Size(bytes))
+}
+
+/// What stands before a unit, however that is spelt.
+fn before<'a>(text: &'a str, unit: &str) -> Option<&'a str> {
+    let (number, end) = text.split_at_checked(text.len().checked_sub(unit.len())?)?;
+    end.eq_ignore_ascii_case(unit).then_some(number)
+}
+
+/// So many of a unit; of what is not a whole number of bytes, the next below.
+fn times(number: &str, unit: u64) -> Option<u64> {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let Some((whole, part)) = number.split_once('.') else {
+        return number.parse::<u64>().ok()?.checked_mul(unit);
+    };
+    // Finer than a byte of a GiB is nothing.
+    if unit == 1 || !digits(whole) || !digits(part) || part.len() > 9 {
+        return None;
+    }
+    let scale = 10_u64.checked_pow(u32::try_from(part.len()).ok()?)?;
+    let part = part.parse::<u64>().ok()?.checked_mul(unit)? / scale;
+    whole
+        .parse::<u64>()
+        .ok()?
+        .checked_mul(unit)?
+        .checked_add(part)
 }
 
 #[cfg(test)]
@@ -122,13 +144,34 @@ mod tests {
             ("256MiB", 256 << 20),
             ("1GiB", 1 << 30),
             ("20 MB", 20_000_000),
+            ("64mib", 64 << 20),
+            ("1.5GiB", 3 << 29),
+            ("0.5 gb", 500_000_000),
+            ("20000KB", 20_000_000),
         ] {
             assert_eq!(size(text), Ok(Size(bytes)), "{text}");
         }
-        for wrong in ["", "MiB", "-1", "1.5GiB", "99999999999GiB", "12 apples"] {
+        for wrong in [
+            "",
+            "MiB",
+            "-1",
+            "1.5",
+            "1.GiB",
+            ".5GiB",
+            "1.5.5GiB",
+            "1e3MiB",
+            "99999999999GiB",
+            "éB",
+            "12 apples",
+        ] {
             assert!(size(wrong).unwrap_err().contains("256MiB"), "{wrong}");
         }
         assert!(size("1MiB").unwrap_err().contains("16MiB"));
+        assert_eq!(
+            Size(LEAST_SIZE_BYTES).to_string(),
+            "16MiB",
+            "as the help says"
+        );
         assert_eq!(Size(DEFAULT_SIZE_BYTES).to_string(), "256MiB");
     }
 }

@@ -48,6 +48,13 @@ const STRETCHES: usize = 32;
 const WITH_IT: usize = 1000;
 
 pub(super) fn run(args: &WhyArgs) -> Result<ExitCode> {
+    let page_to_stdout = args.html.as_deref() == Some(Path::new("-"));
+    if page_to_stdout && args.output == Format::Json {
+        output::complain(
+            "--html - and --output json cannot both write to stdout\ndo: give the page a file",
+        );
+        return Ok(ExitCode::from(code::USAGE));
+    }
     let reader = Reader::open(&args.store.path)?;
     let chosen = match &args.target {
         None => latest(&reader)?,
@@ -74,6 +81,11 @@ pub(super) fn run(args: &WhyArgs) -> Result<ExitCode> {
     })?;
     let surroundings = Surroundings::of(&reader, &death, stored.time_ns)?;
     let story = tell(&death, &surroundings.around());
+    if page_to_stdout {
+        let mut page = Vec::new();
+        html::write(&mut page, &story)?;
+        return output::print(&page);
+    }
     if let Some(path) = &args.html {
         write_page(path, &story)?;
     }

@@ -197,6 +197,39 @@ fn nothing_found_says_what_was_looked_at() {
 }
 
 #[test]
+fn times_are_typed_as_they_are_shown() {
+    let folder = filled();
+    let text = stdout(&oomtrace(&folder.store(), &["list"]));
+    let shown = text.lines().nth(1).unwrap();
+    let (day, clock) = (&shown[..10], &shown[..19]);
+    // All of them died within the same second.
+    for (args, code) in [
+        (["list", "--since", day], 0),
+        (["list", "--since", clock], 0),
+        (["list", "--until", clock], 1),
+        (["list", "--until", "2020-01-01"], 1),
+    ] {
+        let done = oomtrace(&folder.store(), &args);
+        assert_eq!(done.status.code(), Some(code), "{args:?}: {done:?}");
+    }
+    let empty = oomtrace(&folder.store(), &["list", "--since", "2h", "--until", "3h"]);
+    assert_eq!(empty.status.code(), Some(2), "{empty:?}");
+    assert!(stderr(&empty).contains("do: "), "{}", stderr(&empty));
+}
+
+#[test]
+fn a_page_goes_to_stdout_alone() {
+    let folder = filled();
+    let done = oomtrace(&folder.store(), &["why", "pid:4", "--html", "-"]);
+    let text = stdout(&done);
+    assert!(text.starts_with("<!"), "{text}");
+    assert!(text.trim_end().ends_with("</html>"), "{text}");
+    assert!(!std::path::Path::new("-").exists());
+    let both = ["why", "pid:4", "--html", "-", "--output", "json"];
+    assert_eq!(oomtrace(&folder.store(), &both).status.code(), Some(2));
+}
+
+#[test]
 fn what_cannot_be_meant_is_wrong_usage() {
     let folder = filled();
     for (args, says) in [
