@@ -19,17 +19,23 @@
 //! [`STEP`] unseen, what comes after that stretch is read alone, and nothing where the kill came
 //! at the end of it; unless the growth that was seen before goes on through it.
 //!
+//! A ramp is a leak only where there was time for something else: what dies within
+//! [`START_UP_S`] of its start, still growing, may as well have been loading what it needs, and
+//! would have come to a level with a higher limit ([`may_be_start_up`]). The reading stays
+//! `ramp`; what is advised is another matter.
+//!
 //! A curve that none fits has no reading: that is a finding, too. Steps go before a burst, for
 //! the last step is one by itself; a burst goes before a ramp, for what was there before it does
 //! not matter then. The slope is the median of the slopes between all pairs of points
 //! (Theil and Sen): a short rise at the start or the end does not bend it.
 
+mod figures;
 mod looks;
 
 use serde::{Deserialize, Serialize};
 
+use self::figures::{burst_s, changes, seconds, size, slope, value, whole};
 pub(super) use self::looks::Looks;
-use super::words::{bytes, duration_ns};
 
 /// What a curve looked like: see the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -81,6 +87,9 @@ const RAMP_RISE: f64 = 0.1;
 const RAMP_RISE_SLIGHT: f64 = 0.03;
 const RAMP_RISES_SLIGHT: usize = 9;
 const RAMP_LARGEST_SLIGHT: f64 = 0.25;
+/// So long a program may take to load what it needs: caches, models, indices. A ramp that is all
+/// that there was of a life no longer than this cannot tell a leak from that.
+const START_UP_S: f64 = 300.0;
 /// Parked: at least this much of the limit was in use for this part of the later half.
 const PARKED: f64 = 0.8;
 const PARKED_TIME: f64 = 0.75;
@@ -174,6 +183,13 @@ fn too_short(span_s: f64) -> Found {
             seconds(span_s.max(0.0))
         ),
     }
+}
+
+/// Whether a growth may be a start-up that needs more than the limit, and no leak: it lasted for
+/// (nearly) all of a life of so many seconds, and that was a short one.
+#[must_use]
+pub(super) fn may_be_start_up(reading: Option<Reading>, life_s: f64) -> bool {
+    reading == Some(Reading::Ramp) && life_s <= START_UP_S
 }
 
 /// A curve that is long enough.
@@ -360,70 +376,6 @@ impl Curve<'_> {
                 seconds(self.span_s)
             ),
         }
-    }
-}
-
-/// See the module: Theil and Sen, over points at even distances.
-fn slope(points: &[Point]) -> f64 {
-    let (Some(first), Some(last)) = (points.first(), points.last()) else {
-        return 0.0;
-    };
-    let span_s = last.at_s - first.at_s;
-    if span_s <= 0.0 {
-        return 0.0;
-    }
-    let step_s = span_s / GRID as f64;
-    let values: Vec<f64> = (0..=GRID)
-        .map(|at| value(points, first.at_s + step_s * at as f64))
-        .collect();
-    let mut slopes: Vec<f64> = Vec::with_capacity(GRID * (GRID + 1) / 2);
-    for (at, from) in values.iter().enumerate() {
-        for (further, to) in values.iter().skip(at + 1).enumerate() {
-            slopes.push((to - from) / (step_s * (further + 1) as f64));
-        }
-    }
-    slopes.sort_by(f64::total_cmp);
-    slopes.get(slopes.len() / 2).copied().unwrap_or_default()
-}
-
-/// The window at the end in which a burst rises: less than half of what was seen.
-fn burst_s(span_s: f64) -> f64 {
-    (span_s * BURST_OF_TIME)
-        .clamp(BURST_S.0, BURST_S.1)
-        .min(span_s / 2.0)
-}
-
-/// What the curve was at a moment, on a straight line between the points around it.
-fn value(points: &[Point], at_s: f64) -> f64 {
-    let after = points.partition_point(|point| point.at_s < at_s);
-    let at = |index: usize| points.get(index).copied();
-    match (after.checked_sub(1).and_then(at), at(after)) {
-        (Some(from), Some(to)) if to.at_s > from.at_s => {
-            let part = (at_s - from.at_s) / (to.at_s - from.at_s);
-            from.bytes + (to.bytes - from.bytes) * part
-        }
-        (_, Some(point)) | (Some(point), None) => point.bytes,
-        (None, None) => 0.0,
-    }
-}
-
-fn changes(values: &[f64]) -> impl Iterator<Item = f64> {
-    values.windows(2).map(|pair| pair[1] - pair[0])
-}
-
-fn whole(value: f64) -> i64 {
-    value.round() as i64
-}
-
-fn size(value: f64) -> String {
-    bytes(value.max(0.0) as u64)
-}
-
-fn seconds(value: f64) -> String {
-    match value as u64 {
-        0..120 => duration_ns((value * 1e9) as u64),
-        s @ 120..7200 => format!("{} min", s / 60),
-        s => format!("{:.1} h", s as f64 / 3600.0),
     }
 }
 

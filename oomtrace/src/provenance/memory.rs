@@ -1,7 +1,10 @@
 //! The memory before an OOM kill: from what was looked up to what is written.
 
+mod thinned;
+
 use serde::{Deserialize, Serialize};
 
+use self::thinned::thinned;
 pub use super::curve::Reading;
 use super::{
     case::Kill,
@@ -15,9 +18,6 @@ use crate::event::{
     memory::{MOST_RESIDENTS, MemoryCurve, MemorySample, NodeMemory, OomReport, Resident},
 };
 
-/// So many samples are written, the last ones among them as they are.
-const MOST_SAMPLES: usize = 120;
-const MOST_LAST: usize = 20;
 /// Another process held clearly more than the victim: so many times as much, and more by this
 /// part of the limit, or of the node's memory.
 const CLEARLY: f64 = 1.5;
@@ -50,6 +50,10 @@ pub struct OomMemory {
     /// From when the cgroup was made, or where that was not seen the victim started, to the
     /// kill.
     pub from_start_ms: Option<u64>,
+    /// The reading is `ramp`, and may as well be of a start-up that needs more than the limit: all
+    /// that grew was younger than five minutes. `false` in records of older versions.
+    #[serde(default)]
+    pub may_be_start_up: bool,
     /// The reading in words, with its figures.
     pub why: String,
 }
@@ -102,7 +106,17 @@ impl Known<'_> {
         let killed_ns = self.killed_ns();
         let samples = self.samples(report);
         let limit_bytes = self.limit_bytes();
-        let found = self.read(&samples, limit_bytes);
+        let mut found = self.read(&samples, limit_bytes);
+        let may_be_start_up = limit_bytes
+            .and_then(|limit_bytes| self.grown_since_ns(limit_bytes))
+            .is_some_and(|start_ns| {
+                let life_s = killed_ns.saturating_sub(start_ns) as f64 / 1e9;
+                curve::may_be_start_up(found.reading, life_s)
+            });
+        if may_be_start_up {
+            let less = "; it did not live long enough to tell a leak from a start-up that needs more than its limit";
+            found.why.push_str(less);
+        }
         let start_ns = self
             .curve
             .and_then(|curve| curve.made_ns)
@@ -131,6 +145,7 @@ impl Known<'_> {
             from_start_ms: start_ns
                 .and_then(|start_ns| killed_ns.checked_sub(start_ns))
                 .map(|from_start_ns| from_start_ns / 1_000_000),
+            may_be_start_up,
             why: found.why,
         })
     }
@@ -264,6 +279,18 @@ impl Known<'_> {
         if is_its_own { victim.group.start_ns } else { 0 }
     }
 
+    /// When what grew had its start: the one that was chosen, where the memory was its own, else
+    /// the cgroup. Where nobody saw that being made it is as old as the victim, or older.
+    fn grown_since_ns(&self, limit_bytes: u64) -> Option<u64> {
+        let chosen = self.killer.chosen.as_deref().unwrap_or(self.killer);
+        let own_ns = chosen.event.victim.group.start_ns;
+        let life_ns = Some(self.life_ns(limit_bytes)).filter(|life_ns| *life_ns > 0);
+        life_ns
+            .or_else(|| self.curve?.made_ns)
+            .or(Some(own_ns))
+            .filter(|start_ns| *start_ns > 0)
+    }
+
     fn split(&self, report: Option<&OomReport>) -> Option<OomSplit> {
         let killed_ns = self.killed_ns();
         let told = report.and_then(|report| report.split);
@@ -366,70 +393,4 @@ pub(super) fn report(kill: &Kill) -> Option<&OomReport> {
 pub(super) fn seconds_before(killed_ns: u64, at_ns: u64) -> f64 {
     let ms = (i128::from(killed_ns) - i128::from(at_ns)) / 1_000_000;
     ms as f64 / 1e3
-}
-
-/// At most [`MOST_SAMPLES`]: the last ones, and of those before in each stretch the one that
-/// stands out most (the largest triangle with the one before and what comes after), so that
-/// the shape stays.
-fn thinned(samples: &[MemorySample]) -> Vec<MemorySample> {
-    if samples.len() <= MOST_SAMPLES {
-        return samples.to_vec();
-    }
-    let (old, last) = samples.split_at(samples.len() - MOST_LAST);
-    let Some((first, rest)) = old.split_first() else {
-        return samples.to_vec();
-    };
-    let mut kept = vec![*first];
-    let buckets = MOST_SAMPLES - MOST_LAST - 1;
-    let bound = |bucket: usize| bucket * rest.len() / buckets;
-    for bucket in 0..buckets {
-        let next = rest
-            .get(bound(bucket + 1)..bound((bucket + 2).min(buckets)))
-            .filter(|next| !next.is_empty())
-            .unwrap_or(last);
-        let mean = |of: fn(&MemorySample) -> u64| {
-            next.iter().map(|sample| of(sample) as f64).sum::<f64>() / next.len().max(1) as f64
-        };
-        let (next_ns, next_usage) = (mean(|sample| sample.0), mean(|sample| sample.1));
-        let from = kept.last().copied().unwrap_or(*first);
-        let area = |sample: &MemorySample| {
-            let (from_ns, from_usage) = (from.0 as f64, from.1 as f64);
-            ((from_ns - next_ns) * (sample.1 as f64 - from_usage)
-                - (from_ns - sample.0 as f64) * (next_usage - from_usage))
-                .abs()
-        };
-        let stretch = rest
-            .get(bound(bucket)..bound(bucket + 1))
-            .unwrap_or_default();
-        kept.extend(
-            stretch
-                .iter()
-                .max_by(|a, b| area(a).total_cmp(&area(b)))
-                .copied(),
-        );
-    }
-    kept.extend_from_slice(last);
-    kept
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_thinned_curve_keeps_its_ends_and_its_peaks() {
-        let samples: Vec<MemorySample> = (0..1000)
-            .map(|at| {
-                let usage = if at == 333 { 999 } else { at / 10 };
-                MemorySample(at * 1_000_000_000, usage, None)
-            })
-            .collect();
-        let few = thinned(&samples);
-        assert_eq!(few.len(), MOST_SAMPLES);
-        assert_eq!(few[0], samples[0]);
-        assert_eq!(few[few.len() - MOST_LAST..], samples[1000 - MOST_LAST..]);
-        assert!(few.contains(&samples[333]), "the peak");
-        assert!(few.is_sorted_by_key(|sample| sample.0));
-        assert_eq!(thinned(&samples[..50]), samples[..50]);
-    }
 }

@@ -177,6 +177,7 @@ mod tests {
             reading: None,
             slope_bytes_per_s: None,
             from_start_ms: None,
+            may_be_start_up: false,
             why: String::new(),
         }
     }

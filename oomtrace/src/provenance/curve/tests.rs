@@ -124,6 +124,25 @@ fn what_goes_up_and_down_has_no_reading() {
     assert!(found.why.contains("up and down"), "{}", found.why);
 }
 
+#[test]
+fn a_short_life_of_growth_may_be_a_start_up() {
+    for (life_s, wanted) in [
+        (5.6, true),
+        (280.0, true),
+        (301.0, false),
+        (86_400.0, false),
+    ] {
+        assert_eq!(
+            may_be_start_up(Some(Reading::Ramp), life_s),
+            wanted,
+            "{life_s}"
+        );
+    }
+    for other in [None, Some(Reading::Burst), Some(Reading::Plateau)] {
+        assert!(!may_be_start_up(other, 10.0));
+    }
+}
+
 /// From so far before the kill on, nobody looked.
 fn blind(seconds: u32, part: impl Fn(f64) -> f64, unseen_s: f64) -> Vec<Point> {
     let end_s = f64::from(seconds);
