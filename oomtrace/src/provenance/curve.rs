@@ -214,6 +214,16 @@ impl Curve<'_> {
         self.points.last().map_or(0.0, |last| last.at_s)
     }
 
+    /// The deepest fall from what it had been at before.
+    fn fell(&self) -> f64 {
+        let mut highest = f64::NEG_INFINITY;
+        let falls = self.points.iter().map(|point| {
+            highest = highest.max(point.bytes);
+            highest - point.bytes
+        });
+        falls.fold(0.0, f64::max)
+    }
+
     fn steps(&self) -> Option<Found> {
         let mut rises: Vec<f64> = Vec::new();
         let (mut rise, mut cells, mut rising) = (0.0, 0, 0);
@@ -365,12 +375,18 @@ impl Curve<'_> {
     }
 
     fn unclear(&self) -> Found {
-        let low = self.grid.iter().copied().fold(f64::INFINITY, f64::min);
+        let low = self.points.iter().map(|point| point.bytes);
+        let low = low.fold(f64::INFINITY, f64::min);
+        let (went, to) = if self.fell() < STEP * self.limit {
+            ("rose unevenly from", "to")
+        } else {
+            ("went up and down between", "and")
+        };
         Found {
             reading: None,
             slope_bytes_per_s: Some(whole(slope(self.points))),
             why: format!(
-                "the working set went up and down between {} and {} over {}: neither a leak, a burst, steps nor a level under the limit",
+                "the working set {went} {} {to} {} over {}: like neither a leak, a burst, steps nor a level under the limit",
                 size(low),
                 size(self.last()),
                 seconds(self.span_s)

@@ -69,6 +69,8 @@ pub(super) struct Series {
     pub(super) split: Option<SplitAt>,
     /// Usage when the split was read.
     split_usage_bytes: u64,
+    /// The page cache was another then than at the look before.
+    is_cache_moving: bool,
 }
 
 impl Series {
@@ -90,6 +92,7 @@ impl Series {
             coarse_units: (COARSE_NS / UNIT_NS) as u32,
             split: None,
             split_usage_bytes: 0,
+            is_cache_moving: false,
         }
     }
 
@@ -100,9 +103,11 @@ impl Series {
         };
         let age_ns = now_ns.saturating_sub(split.boottime_ns);
         let is_due = |intervals: u64| age_ns >= self.interval_ns.saturating_mul(intervals);
+        // Where it gives way, what is between two looks is not known.
+        let near = if self.is_cache_moving { 1 } else { 2 };
         if usage_bytes.abs_diff(self.split_usage_bytes) >= self.limit_bytes / DRIFT {
             Need::Moved
-        } else if is_due(2)
+        } else if is_due(near)
             && usage_bytes >= self.limit_bytes.saturating_sub(self.limit_bytes / NEAR)
         {
             Need::Near
@@ -115,6 +120,14 @@ impl Series {
 
     /// Keeps what was read of `memory.stat`.
     pub(super) fn set_split(&mut self, now_ns: u64, usage_bytes: u64, split: MemorySplit) {
+        if let Some(before) = self.split {
+            let reclaimable = |split: &MemorySplit| self.pages(split.reclaimable_bytes);
+            let moved = reclaimable(&before.split).abs_diff(reclaimable(&split));
+            self.is_cache_moving = moved >= self.threshold_pages();
+            if self.is_cache_moving {
+                self.forget_carried(before.boottime_ns);
+            }
+        }
         self.split = Some(SplitAt {
             boottime_ns: now_ns,
             split,
@@ -122,10 +135,28 @@ impl Series {
         self.split_usage_bytes = usage_bytes;
     }
 
+    /// Since that look the page cache of then was taken to be there still, and was not: how much
+    /// of it was there at those moments is not known.
+    fn forget_carried(&mut self, read_ns: u64) {
+        let read_at = units(read_ns.saturating_sub(self.began_ns));
+        let carried = |sample: &&mut Sample| sample.at > read_at;
+        let kept = self.ring.iter_mut().rev().take_while(carried);
+        for sample in kept.chain(self.passed_over.as_mut().filter(carried)) {
+            sample.working_pages = UNKNOWN;
+        }
+        let coarse = self.coarse.iter_mut().rev().take_while(carried);
+        coarse.for_each(|sample| sample.working_pages = UNKNOWN);
+    }
+
+    /// What differs by less is no news.
+    fn threshold_pages(&self) -> u32 {
+        self.pages(self.limit_bytes / MOVED).max(1)
+    }
+
     /// Keeps a sample, if it is news.
     pub(super) fn push(&mut self, now_ns: u64, usage_bytes: u64) {
         let sample = self.sample(now_ns, usage_bytes);
-        let threshold = self.pages(self.limit_bytes / MOVED).max(1);
+        let threshold = self.threshold_pages();
         let is_news = self.ring.back().is_none_or(|last| {
             let flat_ns = self.interval_ns.saturating_mul(u64::from(FLAT));
             sample.at.saturating_sub(last.at) >= units(flat_ns) || sample.differs(last, threshold)
@@ -279,6 +310,30 @@ mod tests {
         }
         let last = series.samples()[series.samples().len() - 1];
         assert!(last.2.unwrap() >= 27 * MIB, "{last:?}");
+    }
+
+    /// Usage stays at the limit, and page cache gives way to a heap.
+    #[test]
+    fn a_leak_behind_page_cache_is_no_staircase() {
+        let mut series = series();
+        let heap = |at_s: u64| (10 + 4 * at_s) * MIB;
+        for at_s in 0..20 {
+            look(&mut series, at_s, 98 * MIB, 98 * MIB - heap(at_s));
+        }
+        let mut known = 0;
+        for MemorySample(at_ns, _, working) in series.samples() {
+            if let Some(working) = working {
+                assert_eq!(working, heap(at_ns / S - 7));
+                known += 1;
+            }
+        }
+        // All but the second: nothing had told that it moves.
+        assert_eq!(known, 19);
+        // Once it stays, it is looked at less often, and what is carried on is right.
+        series.set_split(27 * S, 98 * MIB, MemorySplit::default());
+        series.set_split(28 * S, 98 * MIB, MemorySplit::default());
+        assert_eq!(series.need(29 * S, 98 * MIB), Need::None);
+        assert_eq!(series.need(30 * S, 98 * MIB), Need::Near);
     }
 
     #[test]

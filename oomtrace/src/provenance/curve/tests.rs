@@ -124,6 +124,22 @@ fn what_goes_up_and_down_has_no_reading() {
     assert!(found.why.contains("up and down"), "{}", found.why);
 }
 
+/// As looks in pairs saw one: it only rose, and has the shape of nothing.
+#[test]
+fn what_never_fell_is_not_said_to_have_gone_up_and_down() {
+    let pairs = [0.0, 0.2, 0.2, 0.43, 0.43, 0.6, 0.6, 0.6, 0.61, 0.85, 1.0];
+    let curve: Vec<(f64, f64)> = (0..).map(f64::from).zip(pairs).collect();
+    let found = read(&points(&curve), LIMIT, SECOND);
+    assert_eq!(found.reading, None, "{found:?}");
+    assert!(
+        found
+            .why
+            .starts_with("the working set rose unevenly from 0 B to 100.0 MiB"),
+        "{}",
+        found.why
+    );
+}
+
 #[test]
 fn a_short_life_of_growth_may_be_a_start_up() {
     for (life_s, wanted) in [
