@@ -45,6 +45,23 @@ impl Scale {
     }
 }
 
+/// A column of a drawing in characters: how full it is, of 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Column {
+    usage: f64,
+    /// The part at the bottom that the kernel cannot take back. `None`: that is not known of any
+    /// moment.
+    working: Option<f64>,
+}
+
+/// Seconds before the kill, usage and working set.
+type Sample = (f64, u64, Option<u64>);
+
+/// Page cache on top of the working set.
+const CACHE: char = '░';
+/// What stands for what, where there are both.
+const LEGEND: [&str; 2] = ["█ working set", "░ page cache on top of it"];
+
 /// Lines of at most `width` characters; none where there is too little to draw.
 #[must_use]
 pub(super) fn lines(memory: &OomMemory, width: usize) -> Vec<String> {
@@ -64,36 +81,84 @@ pub(super) fn lines(memory: &OomMemory, width: usize) -> Vec<String> {
             String::new()
         };
         let mut line = format!("{label:>LABEL$} │");
-        for filled in &columns {
-            let eighths = (filled * (ROWS * 8) as f64).round() as usize;
-            let here = eighths.saturating_sub(row * 8).min(8);
-            line.push(EIGHTHS.get(here).copied().unwrap_or(' '));
-        }
+        line.extend(columns.iter().map(|column| column.cell(row)));
         lines.push(line.trim_end().to_owned());
     }
+    let has_cache = lines.iter().any(|line| line.contains(CACHE));
     lines.push(format!("{:>LABEL$} └{}", "0", "─".repeat(columns.len())));
     let left = offset(-((scale.from_s * 1e3) as i64));
     let room = columns.len().saturating_sub(left.chars().count());
     lines.push(format!("{:>LABEL$}  {left}{:>room$}", "", "the kill"));
+    if has_cache {
+        lines.extend(legend(width));
+    }
     lines
 }
 
-/// The most that was in use in each column's stretch of time; where nothing was seen, what was
-/// seen before.
-fn columns(memory: &OomMemory, scale: &Scale, count: usize) -> Vec<f64> {
-    let mut columns: Vec<Option<f64>> = vec![None; count];
-    for (before_s, usage, _) in &memory.samples {
-        let at = (scale.x(*before_s) * count as f64) as usize;
-        if let Some(column) = columns.get_mut(at.min(count.saturating_sub(1))) {
-            *column = Some(column.unwrap_or(0.0).max(scale.y(*usage)));
+/// In one line, or in two where that is too long for one.
+fn legend(width: usize) -> Vec<String> {
+    let line = format!("{:>LABEL$}  {}", "", LEGEND.join("   "));
+    if line.chars().count() <= width {
+        return vec![line];
+    }
+    let lines = LEGEND.map(|text| {
+        let line = format!("{:>LABEL$}  {text}", "");
+        if line.chars().count() <= width {
+            line
+        } else {
+            text.to_owned()
+        }
+    });
+    lines.to_vec()
+}
+
+impl Column {
+    /// Its character in a row, counted from the bottom.
+    fn cell(&self, row: usize) -> char {
+        let here = |part: f64| {
+            let eighths = (part * (ROWS * 8) as f64).round() as usize;
+            eighths.saturating_sub(row * 8).min(8)
+        };
+        let usage = here(self.usage);
+        let working = self.working.map_or(usage, here).min(usage);
+        // A character has one shade: that of what takes up more of it.
+        let cache = usage - working;
+        if cache > working && usage >= 4 {
+            CACHE
+        } else {
+            EIGHTHS.get(working).copied().unwrap_or(' ')
         }
     }
-    let mut last = 0.0;
-    columns
+}
+
+/// The most that was in use in each column's stretch of time, and of that the working set; where
+/// nothing was seen, what was seen before.
+fn columns(memory: &OomMemory, scale: &Scale, count: usize) -> Vec<Column> {
+    let of = |figure: fn(&Sample) -> Option<u64>| {
+        let mut columns: Vec<Option<f64>> = vec![None; count];
+        for sample in &memory.samples {
+            let at = (scale.x(sample.0) * count as f64) as usize;
+            if let (Some(column), Some(bytes)) = (
+                columns.get_mut(at.min(count.saturating_sub(1))),
+                figure(sample),
+            ) {
+                *column = Some(column.unwrap_or(0.0).max(scale.y(bytes)));
+            }
+        }
+        let first = columns.iter().flatten().next().copied();
+        columns.into_iter().scan(first, |last, column| {
+            *last = column.or(*last);
+            Some(*last)
+        })
+    };
+    let usage: Vec<Option<f64>> = of(|sample| Some(sample.1)).collect();
+    let working = of(|sample| sample.2);
+    usage
         .into_iter()
-        .map(|column| {
-            last = column.unwrap_or(last);
-            last
+        .zip(working)
+        .map(|(usage, working)| Column {
+            usage: usage.unwrap_or(0.0),
+            working,
         })
         .collect()
 }
@@ -207,7 +272,43 @@ mod tests {
         let gap = memory(vec![(10.0, 50, None), (9.0, 50, None), (0.0, 100, None)]);
         let scale = Scale::of(&gap).unwrap();
         let columns = columns(&gap, &scale, 10);
-        assert_eq!(columns, [0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 1.0]);
+        let usage: Vec<f64> = columns.iter().map(|column| column.usage).collect();
+        assert_eq!(usage, [0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 1.0]);
+        assert!(columns.iter().all(|column| column.working.is_none()));
+    }
+
+    /// Full of page cache all the time, and the heap below it grows.
+    #[test]
+    fn page_cache_stands_on_the_working_set() {
+        let leak = memory(
+            (0..=100)
+                .map(|n| (f64::from(100 - n), 97, (n != 50).then_some(n as u64)))
+                .collect(),
+        );
+        for width in [30, 40, 60, 100] {
+            let lines = lines(&leak, width);
+            let is_within = lines.iter().all(|line| line.chars().count() <= width);
+            assert!(is_within, "{lines:#?}");
+            let count = |line: &String, c: char| line.chars().filter(|has| *has == c).count();
+            let rows = || lines.iter().take(ROWS);
+            let cache: Vec<usize> = rows().map(|line| count(line, CACHE)).collect();
+            assert!(
+                cache.is_sorted_by(|a, b| a >= b) && cache[0] > 0,
+                "{lines:#?}"
+            );
+            let full: Vec<usize> = rows().map(|line| count(line, '█')).collect();
+            assert!(full.is_sorted() && full[ROWS - 1] > 0, "{lines:#?}");
+            let legend = lines[ROWS + 2..].join(" ");
+            assert!(
+                legend.contains("working set") && legend.contains("page cache"),
+                "{legend}"
+            );
+        }
+        // Where there is none nothing is said of it.
+        let heap = memory((0..=9).map(|n| (f64::from(9 - n), 90, Some(89))).collect());
+        assert_eq!(lines(&heap, 60).len(), ROWS + 2);
+        let unknown = memory((0..=9).map(|n| (f64::from(9 - n), 90, None)).collect());
+        assert_eq!(lines(&unknown, 60).len(), ROWS + 2);
     }
 
     #[test]
