@@ -10,9 +10,9 @@ use std::{
 
 use super::{
     MOST,
-    gauge::Gauge,
+    gauge::{Gauge, is_gone},
     ring::Series,
-    sampler::{Rounds, Watch, Young},
+    sampler::{Rounds, Watch},
     walk::Walk,
 };
 use crate::identity::host;
@@ -22,15 +22,19 @@ const WALK: Duration = Duration::from_secs(60);
 const WALK_EACH: Duration = Duration::from_millis(40);
 /// So many folders are looked at in one round.
 const FOLDERS: usize = 64;
-/// A cgroup that was made gets its limit within this time, or the next walk finds it.
-const YOUNG_NS: u64 = 10_000_000_000;
-/// So many are looked at in each round for that.
-const MOST_YOUNG: usize = 256;
 /// Of those that are not watched so many are remembered.
 const MOST_PASSED_OVER: usize = 4096;
 /// One that is watched gives way to another that is nearer to its limit by so many parts in a
 /// thousand.
 const NEARER: u64 = 100;
+
+/// What a cgroup is found to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    Limited,
+    Unlimited,
+    Gone,
+}
 
 impl Rounds<'_> {
     pub(super) fn made(&mut self, path: String, made_ns: Option<u64>, unified: bool) {
@@ -49,14 +53,10 @@ impl Rounds<'_> {
         let Some(folder) = self.hierarchy.folder(&path) else {
             return;
         };
-        if self.consider(&path, &folder, now_ns) {
-            self.set_made(&path, made_ns);
-        } else if self.young.len() < MOST_YOUNG {
-            self.young.push(Young {
-                path,
-                made_ns,
-                told_ns: now_ns,
-            });
+        match self.consider(&path, &folder, now_ns) {
+            Found::Limited => self.set_made(&path, made_ns),
+            Found::Unlimited => self.young.tell(path, made_ns, now_ns),
+            Found::Gone => {}
         }
     }
 
@@ -70,23 +70,23 @@ impl Rounds<'_> {
 
     /// Those that were made lately may have their limit by now.
     pub(super) fn grow_up(&mut self, now_ns: u64) {
-        for young in std::mem::take(&mut self.young) {
+        for young in self.young.due(now_ns) {
             let Some(folder) = self.hierarchy.folder(&young.path) else {
                 continue;
             };
-            if self.consider(&young.path, &folder, now_ns) {
-                self.set_made(&young.path, young.made_ns);
-            } else if now_ns.saturating_sub(young.told_ns) < YOUNG_NS {
-                self.young.push(young);
+            match self.consider(&young.path, &folder, now_ns) {
+                Found::Limited => self.set_made(&young.path, young.made_ns),
+                Found::Unlimited => self.young.keep(young, now_ns),
+                Found::Gone => {}
             }
         }
     }
 
-    /// Watches a cgroup if it has a limit; whether it has.
-    fn consider(&mut self, path: &str, folder: &Path, now_ns: u64) -> bool {
-        let limit = fs::read_to_string(folder.join(self.hierarchy.files().limit))
-            .ok()
-            .and_then(|limit| self.hierarchy.limit(&limit));
+    /// Watches a cgroup if it has a limit.
+    fn consider(&mut self, path: &str, folder: &Path, now_ns: u64) -> Found {
+        let text = fs::read_to_string(folder.join(self.hierarchy.files().limit));
+        let is_gone = text.as_ref().is_err_and(is_gone);
+        let limit = text.ok().and_then(|limit| self.hierarchy.limit(&limit));
         let Some(limit_bytes) = limit else {
             if self
                 .watches
@@ -95,7 +95,11 @@ impl Rounds<'_> {
             {
                 self.forget(path);
             }
-            return false;
+            return if is_gone {
+                Found::Gone
+            } else {
+                Found::Unlimited
+            };
         };
         if self
             .watches
@@ -111,11 +115,11 @@ impl Rounds<'_> {
                     series.limit_bytes = limit_bytes;
                 }
             });
-            return true;
+            return Found::Limited;
         }
         let mut gauge = Gauge::new(folder, self.hierarchy.files(), &self.descriptors);
         if self.watches.len() >= MOST && !self.make_room(path, &mut gauge, limit_bytes) {
-            return true;
+            return Found::Limited;
         }
         let mut series = Series::new(
             now_ns,
@@ -137,7 +141,7 @@ impl Rounds<'_> {
             gone_ns: None,
         };
         self.watches.insert(path.to_owned(), watch);
-        true
+        Found::Limited
     }
 
     /// Gives up the one that is furthest from its limit, if this one is nearer.
@@ -226,5 +230,80 @@ impl Rounds<'_> {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         *seen = passed_over;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::{
+        identity::memory::{Hierarchy, Options, Shared},
+        privileges::Keep,
+    };
+
+    const S: u64 = 1_000_000_000;
+
+    /// A folder that has the files of a cgroup; gone when it is dropped.
+    struct Tree(PathBuf);
+
+    impl Tree {
+        fn put(&self, cgroup: &str, limit: &str) {
+            let folder = self.0.join(cgroup);
+            fs::create_dir_all(&folder).unwrap();
+            for (file, text) in [
+                ("memory.max", limit),
+                ("memory.current", "4096\n"),
+                ("memory.stat", "anon 4096\nfile 0\n"),
+            ] {
+                fs::write(folder.join(file), text).unwrap();
+            }
+        }
+    }
+
+    impl Drop for Tree {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn a_limit_that_is_set_by_hand_is_found_soon() {
+        let name = format!("oomtrace-young-{}", std::process::id());
+        let tree = Tree(std::env::temp_dir().join(name));
+        let shared = Shared::default();
+        let options = Options {
+            interval: Duration::from_secs(1),
+            keep: Keep::all(),
+        };
+        let hierarchy = Hierarchy::at_folder(&tree.0);
+        let mut rounds = Rounds::new(hierarchy, options, &shared);
+        let told_ns = host::now().boottime_ns;
+        for cgroup in ["soon", "late", "never", "gone"] {
+            tree.put(cgroup, "max\n");
+            rounds.made(format!("/{cgroup}"), Some(told_ns), true);
+        }
+        fs::remove_dir_all(tree.0.join("gone")).unwrap();
+        let mut found = Vec::new();
+        for second in 1..=600 {
+            match second {
+                15 => tree.put("soon", "62914560\n"),
+                300 => tree.put("late", "62914560\n"),
+                _ => {}
+            }
+            rounds.grow_up(told_ns + second * S);
+            for (path, watch) in &rounds.watches {
+                if watch.began_ns == told_ns + second * S {
+                    found.push((path.clone(), second));
+                }
+            }
+        }
+        let seconds = |path: &str| found.iter().find(|(found, _)| found == path).unwrap().1;
+        assert!((15..=16).contains(&seconds("/soon")), "{found:?}");
+        assert!((300..=302).contains(&seconds("/late")), "{found:?}");
+        assert_eq!(found.len(), 2, "{found:?}");
+        let made_ns = shared.with_series(|all| all["/late"].made_ns);
+        assert_eq!(made_ns, Some(told_ns));
     }
 }

@@ -89,6 +89,15 @@ impl Hierarchy {
         }
     }
 
+    /// A folder that stands for the root of v2's.
+    #[cfg(test)]
+    pub(super) fn at_folder(top: &Path) -> Self {
+        Self {
+            top: top.to_path_buf(),
+            ..Self::of_test()
+        }
+    }
+
     #[cfg(test)]
     pub(super) fn of_test() -> Self {
         Self {

@@ -17,6 +17,7 @@
 //! | `gauge` | the open files of one cgroup |
 //! | `ring` | what was seen of one cgroup |
 //! | `admit` | which cgroups are watched |
+//! | `young` | cgroups that have no limit yet, and may get one |
 //! | `walk` | the slow search for cgroups that have a limit |
 //! | `purse` | how much CPU time `memory.stat` may cost |
 //! | `sampler` | the thread |
@@ -36,6 +37,7 @@ mod sampler;
 #[cfg(test)]
 mod tests;
 mod walk;
+mod young;
 
 use std::{
     collections::HashMap,

@@ -17,6 +17,7 @@ use super::{
     purse::Purse,
     ring::Need,
     walk::Walk,
+    young::Nursery,
 };
 use crate::{
     event::memory::{Resident, SplitAt},
@@ -55,21 +56,13 @@ pub(super) struct Watch {
     pub(super) gone_ns: Option<u64>,
 }
 
-/// A cgroup that may get a limit yet.
-pub(super) struct Young {
-    pub(super) path: String,
-    /// If that was seen.
-    pub(super) made_ns: Option<u64>,
-    pub(super) told_ns: u64,
-}
-
 /// The state of the thread.
 pub(super) struct Rounds<'a> {
     pub(super) hierarchy: Hierarchy,
     pub(super) interval: Duration,
     pub(super) shared: &'a Shared,
     pub(super) watches: HashMap<String, Watch>,
-    pub(super) young: Vec<Young>,
+    pub(super) young: Nursery,
     pub(super) descriptors: Descriptors,
     pub(super) purse: Purse,
     pub(super) walk: Walk,
@@ -117,13 +110,13 @@ pub(super) fn run(
 }
 
 impl<'a> Rounds<'a> {
-    fn new(hierarchy: Hierarchy, options: Options, shared: &'a Shared) -> Self {
+    pub(super) fn new(hierarchy: Hierarchy, options: Options, shared: &'a Shared) -> Self {
         Self {
             hierarchy,
             interval: options.interval,
             shared,
             watches: HashMap::new(),
-            young: Vec::new(),
+            young: Nursery::default(),
             descriptors: Descriptors::of_process(),
             purse: Purse::new(),
             walk: Walk::default(),
