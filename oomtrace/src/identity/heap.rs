@@ -89,15 +89,20 @@ impl Setting {
     }
 }
 
-/// The variables that language runtimes read such settings from.
-const VARIABLES: &[&str] = &[
+/// No JVM reads this one: start scripts make arguments of it. Where the arguments are known they
+/// say whether one did.
+const BY_SCRIPTS: &str = "JAVA_OPTS";
+
+/// The variables that such settings come from, in the order in which a runtime reads them; the
+/// arguments come after them.
+const BEFORE_ARGUMENTS: &[&str] = &[
+    BY_SCRIPTS,
     "GOMEMLIMIT",
-    "JAVA_OPTS",
+    "NODE_OPTIONS",
     "JAVA_TOOL_OPTIONS",
     "JDK_JAVA_OPTIONS",
-    "NODE_OPTIONS",
-    "_JAVA_OPTIONS",
 ];
+const AFTER_ARGUMENTS: &str = "_JAVA_OPTIONS";
 
 /// Of an environment (`NAME=value`) what sets a heap's size, and nothing else: the rest may be
 /// anybody's secret.
@@ -105,7 +110,7 @@ const VARIABLES: &[&str] = &[
 pub(crate) fn kept<'a>(environment: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     let kept = environment.into_iter().filter_map(|variable| {
         let (name, value) = variable.split_once('=')?;
-        VARIABLES.contains(&name).then_some(())?;
+        (BEFORE_ARGUMENTS.contains(&name) || name == AFTER_ARGUMENTS).then_some(())?;
         let setting = of_variable(name, value)?;
         Some(format!("{name}={}", setting.text))
     });
@@ -122,21 +127,41 @@ pub(crate) fn of_program(
 ) -> Option<Setting> {
     let file = |name: &str| name.rsplit('/').next().unwrap_or_default().to_owned();
     let names: Vec<String> = names.iter().map(|name| file(name)).collect();
-    let in_environment = |wanted: &dyn Fn(&str) -> bool| {
+    let is_read =
+        |setting: &Setting| !names.is_empty() && names.iter().all(|name| setting.of.may_be(name));
+    let in_environment = |wanted: &str| {
         kept.iter().find_map(|variable| {
             let (name, value) = variable.split_once('=')?;
-            let setting = of_variable(name, value).filter(|_| wanted(name))?;
-            let is_read = names.iter().all(|name| setting.of.may_be(name));
-            (is_read && !names.is_empty()).then(|| Setting {
+            let setting = of_variable(name, value).filter(|_| name == wanted)?;
+            is_read(&setting).then(|| Setting {
                 text: variable.clone(),
                 ..setting
             })
         })
     };
-    // The JVM's own order: this variable goes before arguments, they go before the others.
-    in_environment(&|name| name == "_JAVA_OPTIONS")
-        .or_else(|| in_arguments(argv?))
-        .or_else(|| in_environment(&|name| name != "_JAVA_OPTIONS"))
+    let is_open = |name: &&&str| **name != BY_SCRIPTS || argv.is_none();
+    let before = BEFORE_ARGUMENTS.iter().filter(is_open);
+    let settings = before
+        .filter_map(|name| in_environment(name))
+        .chain(argv.and_then(in_arguments))
+        .chain(in_environment(AFTER_ARGUMENTS));
+    that_counts(settings)
+}
+
+/// Of several settings, in the order in which they are read, the last; but a size before any
+/// part of the memory, wherever it stands (`Arguments::set_heap_size` of HotSpot asks for
+/// MaxRAMPercentage only where no MaxHeapSize is set).
+fn that_counts(settings: impl Iterator<Item = Setting>) -> Option<Setting> {
+    settings.fold(None, |counts: Option<Setting>, next| match counts {
+        Some(counts)
+            if counts.of == next.of
+                && matches!(counts.size, Size::Bytes(_))
+                && matches!(next.size, Size::Percent(_)) =>
+        {
+            Some(counts)
+        }
+        _ => Some(next),
+    })
 }
 
 fn of_variable(name: &str, value: &str) -> Option<Setting> {
@@ -165,14 +190,15 @@ fn go_bytes(text: &str) -> Option<u64> {
     digits.parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
-/// The setting that counts among a process's arguments: of several, the last.
+/// The setting that counts among a process's arguments.
 #[must_use]
 fn in_arguments(argv: &[String]) -> Option<Setting> {
     let next = argv.iter().skip(1).map(Some).chain([None]);
-    argv.iter()
-        .zip(next)
-        .filter_map(|(arg, next)| java(arg).or_else(|| node(arg, next)))
-        .last()
+    that_counts(
+        argv.iter()
+            .zip(next)
+            .filter_map(|(arg, next)| java(arg).or_else(|| node(arg, next))),
+    )
 }
 
 /// A JVM's option.
@@ -255,6 +281,16 @@ mod tests {
                 Size::Percent(90.0),
             ),
             (
+                "java -Xmx1g -XX:MaxRAMPercentage=90 A",
+                "-Xmx1g",
+                Size::Bytes(GIB),
+            ),
+            (
+                "java -XX:MaxRAMPercentage=50 -XX:MaxRAMPercentage=90 A",
+                "-XX:MaxRAMPercentage=90",
+                Size::Percent(90.0),
+            ),
+            (
                 "node --max-old-space-size=4096 a.js",
                 "--max-old-space-size=4096",
                 Size::Bytes(4 * GIB),
@@ -318,6 +354,53 @@ mod tests {
         assert_eq!(go("1073741824").unwrap().size, Size::Bytes(1 << 30));
         assert_eq!(go("off"), None);
         assert_eq!(go("1GB"), None);
+    }
+
+    /// As a container of Tomcat has it: its start script makes arguments of it, or does not.
+    #[test]
+    fn what_no_jvm_reads_counts_only_where_the_arguments_are_not_known() {
+        let kept = kept(["JAVA_OPTS=-Xmx4g", "PATH=/bin"]);
+        let of = |line: Option<&str>| {
+            let argv: Option<Vec<String>> =
+                line.map(|line| line.split(' ').map(str::to_owned).collect());
+            of_program(&["java"], argv.as_deref(), &kept).map(|setting| setting.text)
+        };
+        assert_eq!(of(Some("java -jar a.jar")), None);
+        assert_eq!(
+            of(Some("java -Xmx4g -jar a.jar")).as_deref(),
+            Some("-Xmx4g")
+        );
+        assert_eq!(of(None).as_deref(), Some("JAVA_OPTS=-Xmx4g"));
+    }
+
+    #[test]
+    fn a_size_goes_before_a_part_of_the_memory_wherever_it_stands() {
+        let text = |line: &str, kept: &str| {
+            let argv: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            of_program(&["java"], Some(&argv), &[kept.to_owned()])
+                .unwrap()
+                .text
+        };
+        let percent = "-XX:MaxRAMPercentage=90";
+        for (line, kept, wanted) in [
+            (
+                "java -Xmx1g A",
+                format!("_JAVA_OPTIONS={percent}"),
+                "-Xmx1g",
+            ),
+            (
+                &format!("java {percent} A"),
+                "JAVA_TOOL_OPTIONS=-Xmx2g".to_owned(),
+                "JAVA_TOOL_OPTIONS=-Xmx2g",
+            ),
+            (
+                &format!("java {percent} A"),
+                "JAVA_TOOL_OPTIONS=-XX:MaxRAMPercentage=50".to_owned(),
+                percent,
+            ),
+        ] {
+            assert_eq!(text(line, &kept), wanted, "{line} {kept}");
+        }
     }
 
     #[test]
