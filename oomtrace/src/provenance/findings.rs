@@ -113,7 +113,7 @@ pub(super) fn other_kill(kill: &Sigkill, what: &str) -> Evidence {
     }
 }
 
-pub(super) fn exit_code_evidence(child: Option<&Link>) -> Vec<Evidence> {
+pub(super) fn exit_code_evidence(child: Option<&Link>, unseen: Unseen) -> Vec<Evidence> {
     let text = match child {
         Some(child) => format!(
             "no signal ended it: it exited with status 137 after its child {} had ended so, as a shell does to pass a status on",
@@ -121,11 +121,27 @@ pub(super) fn exit_code_evidence(child: Option<&Link>) -> Vec<Evidence> {
         ),
         None => "no signal ended it: it called exit with status 137".to_owned(),
     };
-    vec![Evidence {
+    let of_itself = Evidence {
         code: "exit_status_137".into(),
         text,
         source: "sched_process_exit".into(),
-    }]
+    };
+    let why = match unseen {
+        Unseen::Lost(count) => format!("{count} events of SIGKILLs were lost while it lived"),
+        Unseen::StartedLater => {
+            "it is older than the tracer, which had only just started".to_owned()
+        }
+        Unseen::Waited | Unseen::NotGenerated => String::new(),
+    };
+    let is_open = child.is_none() && !why.is_empty();
+    let of_a_child = is_open.then(|| Evidence {
+        code: "child_may_be_unseen".into(),
+        text: format!(
+            "{why}: a child of it may have been killed, by whomever, and not have been seen"
+        ),
+        source: "sched_process_exit".into(),
+    });
+    [of_itself].into_iter().chain(of_a_child).collect()
 }
 
 /// `SECCOMP_MODE_STRICT` of include/uapi/linux/seccomp.h, and `SECCOMP_MODE_DEAD` of

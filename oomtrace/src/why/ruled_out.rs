@@ -44,10 +44,11 @@ fn exit_code(death: &Death) -> Vec<RuledOut> {
         "no SIGKILL: it ended by itself, and chose the status 137".to_owned(),
         "sched_process_exit",
     )];
-    if death.caused_by.is_none() {
+    if death.caused_by.is_none() && !death.has_evidence("child_may_be_unseen") {
         all.push(out(
             "not_oom",
-            "not the OOM killer: who is killed has signal 9 in its status, and not 137".to_owned(),
+            "not the OOM killer itself: who is killed has signal 9 in its status, and not 137; a child's end by it this may have passed on, though no such end was seen"
+                .to_owned(),
             "sched_process_exit",
         ));
     }

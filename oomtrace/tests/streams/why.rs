@@ -14,8 +14,8 @@ use oomtrace::{
 
 use crate::support::{
     make::{
-        ATTACHED_NS, BY_SIGKILL, CGROUP_OOM, S, SIGTERM, exit, exit_at, kernels, kill, process,
-        sigkill, stop, stream,
+        ATTACHED_NS, BY_SIGKILL, CGROUP_OOM, EXIT_137, KILLED_NS, S, SIGTERM, exit, exit_at,
+        kernels, kill, process, sigkill, stop, stream,
     },
     recordings, run,
 };
@@ -212,6 +212,27 @@ fn what_came_before_the_tracer_is_not_denied() {
             .any(|e| e.code == "stop_may_be_unseen");
         assert_eq!(is_said, !is_denied);
     }
+}
+
+/// A status of 137 may be a child's that the OOM killer took.
+#[test]
+fn the_oom_killer_is_ruled_out_for_the_process_itself_and_no_more() {
+    let victim = process(1000, "entrypoint");
+    let of = |at_ns: u64| run(stream([exit_at(&victim, EXIT_137, at_ns)])).the_death();
+    let death = of(KILLED_NS);
+    let story = tell(&death, &Around::default());
+    let not = story.not.iter().find(|not| not.code == "not_oom").unwrap();
+    assert!(
+        not.text.starts_with("not the OOM killer itself"),
+        "{}",
+        not.text
+    );
+    assert!(not.text.contains("a child's end by it"), "{}", not.text);
+    // Its child may have ended before the tracer was there.
+    let death = of(ATTACHED_NS + 5 * S);
+    assert!(death.has_evidence("child_may_be_unseen"));
+    let story = tell(&death, &Around::default());
+    assert_eq!(codes(&story), ["not_killed"]);
 }
 
 /// Deaths of one workload, each so many seconds after the one before, the latest first.

@@ -170,7 +170,7 @@ impl Subject<'_> {
                 Cause::ExitCode,
                 Mechanism::Exit,
                 own(&exit.victim),
-                findings::exit_code_evidence(child),
+                findings::exit_code_evidence(child, unseen),
             )
         } else {
             findings::no_signal(exit, unseen, self.rules)
