@@ -4,7 +4,7 @@
 mod values;
 
 use super::{
-    build::Survival,
+    build::{Grace, Survival},
     judge::Verdict,
     naming::Located,
     record::{ActorKind, Advice, Cause, Mechanism, OomMemory, Reading},
@@ -26,6 +26,8 @@ pub(super) struct About<'a> {
     /// The victim's arguments as it had them.
     pub(super) argv: Option<&'a [String]>,
     pub(super) survived: Option<Survival>,
+    /// The time that it should have had for a stop.
+    pub(super) grace: Option<Grace>,
     pub(super) page_bytes: u64,
     /// All memory of the node, where the OOM killer looked at that.
     pub(super) node_pages: Option<u64>,
@@ -42,6 +44,7 @@ pub(super) fn of(about: &About<'_>, rules: &Rules) -> Vec<Advice> {
     };
     let main = about.main();
     let more = [
+        about.forced().filter(|key| *key != main),
         about.shell_form(),
         about
             .heap()
@@ -108,6 +111,8 @@ impl About<'_> {
                 Some(stop::Reason::Blocked) => "stop_blocked",
                 Some(stop::Reason::Frozen | stop::Reason::Stopped) => "stop_held",
                 Some(stop::Reason::Uninterruptible) => "stop_uninterruptible",
+                _ if self.forced().is_some() => "stop_forced",
+                Some(stop::Reason::NotTaken) => "stop_not_taken",
                 _ => "stop_slow",
             },
             Cause::CpuLimit if verdict.mechanism == Mechanism::RlimitRttime => "cpu_limit_rttime",
@@ -143,6 +148,13 @@ impl About<'_> {
 
     fn was_ignored(&self) -> bool {
         self.verdict.stop.is_some_and(|stop| stop.was_ignored())
+    }
+
+    /// A runtime that was told to wait for less than is configured: that it did not stop within
+    /// that is no fault of the victim's.
+    fn forced(&self) -> Option<&'static str> {
+        let is_forced = self.grace.is_some_and(|grace| grace.is_forced);
+        (is_forced && self.verdict.cause == Cause::StopTimeout).then_some("stop_forced")
     }
 
     /// A shell that runs the program, as a Dockerfile's shell form has it, gets the signal and

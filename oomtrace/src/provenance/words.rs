@@ -249,7 +249,14 @@ pub(super) fn survival(survived: Option<Survival>, summary: &mut String) {
 pub(super) fn grace_shorter(grace_ns: u64, configured_ms: u64, facts: &ContainerFacts) -> String {
     let waited = duration_ns(grace_ns);
     let configured = duration_ns(configured_ms.saturating_mul(1_000_000));
-    let does = match (&facts.pod, facts.pre_stop) {
+    let does = shortens_grace(facts);
+    format!("it had {waited} of the {configured} that are configured: what does that is {does}")
+}
+
+/// What has a container killed before its grace is over.
+#[must_use]
+pub(super) fn shortens_grace(facts: &ContainerFacts) -> &'static str {
+    match (&facts.pod, facts.pre_stop) {
         (Some(_), true) => {
             "its preStop hook, whose time counts, or else a forced delete, a hard eviction, or a probe's own grace period"
         }
@@ -259,8 +266,7 @@ pub(super) fn grace_shorter(grace_ns: u64, configured_ms: u64, facts: &Container
         (None, _) => {
             "a shorter time asked for with the stop itself (stop -t, restart -t, rm -f -t)"
         }
-    };
-    format!("it had {waited} of the {configured} that are configured: what does that is {does}")
+    }
 }
 
 /// Evidence about the sender that every killed process's record gets.

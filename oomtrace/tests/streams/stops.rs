@@ -136,7 +136,15 @@ fn a_mask_is_told_from_a_freezer_a_stop_and_a_sleep() {
     };
     assert_reason(&death(stopped_after, now), "stopped", "victim_stopped");
 
-    assert_reason(&death(request, now), "not_taken", "stop_signal_not_taken");
+    let waited = death(request, now);
+    assert_reason(&waited, "not_taken", "stop_signal_not_taken");
+    // It is not said to have got what was waiting still.
+    assert_eq!(waited.advice[0].code, "stop_not_taken");
+    assert!(
+        waited.advice[0]
+            .text
+            .contains("had not run to take SIGTERM")
+    );
 }
 
 #[test]

@@ -35,6 +35,13 @@ impl About<'_> {
                 .stop
                 .map(|stop| signal_names::name(stop.request.signal)),
             "grace" => verdict.stop.map(|stop| words::duration_ns(stop.grace_ns)),
+            "configured" => self
+                .grace
+                .map(|grace| words::duration_ns(grace.configured_ms.saturating_mul(1_000_000))),
+            "shortened_by" => {
+                let facts = self.at.known.and_then(|known| known.facts.as_deref());
+                facts.map(|facts| words::shortens_grace(facts).to_owned())
+            }
             "setting" => self.setting().map(|(setting, _)| setting.text),
             "heap" => self.setting().map(|(setting, _)| match setting.size {
                 Size::Bytes(bytes) => words::bytes(bytes),

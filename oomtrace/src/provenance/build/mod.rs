@@ -76,7 +76,8 @@ impl Subject<'_> {
         let mut evidence = verdict.evidence.clone();
         words::sender_evidence(&verdict, &kill.sender, &mut evidence);
         findings::case_evidence(case, killer, &mut evidence);
-        let configured_ms = Self::grace_evidence(&verdict, &at, &mut evidence);
+        let grace = Self::grace_evidence(&verdict, &at, &mut evidence);
+        let configured_ms = grace.map(|grace| grace.configured_ms);
         let limit = verdict.oom.as_ref().and_then(|oom| oom.limit.as_ref());
         if let Some(text) = levels::same_as_container(limit, &kill.victim.memcg, &at, page_bytes) {
             evidence.push(Evidence {
@@ -140,6 +141,7 @@ impl Subject<'_> {
                     sender: &kill.sender,
                     argv: case.argv(),
                     survived,
+                    grace,
                     page_bytes,
                     node_pages: killer.hook.as_ref().and_then(|hook| hook.total_pages),
                     memory: memory.as_ref(),
@@ -209,6 +211,7 @@ impl Subject<'_> {
                 sender: &exit.victim,
                 argv: case.argv(),
                 survived,
+                grace: None,
                 page_bytes,
                 node_pages: None,
                 memory: None,
@@ -315,27 +318,30 @@ impl Subject<'_> {
         claims::check(at.role, cause, exit_code, &self.id(), at.known?)
     }
 
-    /// How long a stop should have waited, as configured; and evidence where it did not.
+    /// How long a stop should have waited; and evidence where it did not.
     fn grace_evidence(
         verdict: &Verdict<'_>,
         at: &Located<'_>,
         evidence: &mut Vec<Evidence>,
-    ) -> Option<u64> {
+    ) -> Option<Grace> {
         let facts = at.known?.facts.as_deref()?;
         let configured_ms = facts.stop_grace_ms?;
         let stop = verdict.stop?;
-        if stop.same_actor
+        let is_forced = stop.same_actor
             && verdict.actor.kind == ActorKind::Runtime
             && at.role == Role::ContainerInit
-            && is_shorter(stop.grace_ns, configured_ms)
-        {
+            && is_shorter(stop.grace_ns, configured_ms);
+        if is_forced {
             evidence.push(Evidence {
                 code: "grace_shorter".into(),
                 text: words::grace_shorter(stop.grace_ns, configured_ms, facts),
                 source: "container runtime".into(),
             });
         }
-        Some(configured_ms)
+        Some(Grace {
+            configured_ms,
+            is_forced,
+        })
     }
 
     /// What became of the container. With its init, the kernel ends all of it.
@@ -368,6 +374,14 @@ impl Subject<'_> {
             party.name = runtime.or(party.name.take());
         }
     }
+}
+
+/// The time that a container is configured to have for its stop.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Grace {
+    pub configured_ms: u64,
+    /// Its runtime did not wait so long, as it was told to.
+    pub is_forced: bool,
 }
 
 /// Whether a stop waited for less than was configured, beyond what timers blur.

@@ -153,8 +153,19 @@ fn a_grace_shorter_than_configured_is_said_so() {
         "{}",
         short.summary
     );
+    // What it had no time for is no fault of its own.
+    let codes = |death: &Death| {
+        let codes = death.advice.iter().map(|advice| advice.code.clone());
+        codes.collect::<Vec<String>>()
+    };
+    assert_eq!(codes(&short), ["stop_forced"]);
+    let text = &short.advice[0].text;
+    for words in ["2.0 s of the 10.0 s", "stop -t"] {
+        assert!(text.contains(words), "{text}");
+    }
     let whole = stopped(10 * S + 20 * MS);
     assert_no_code(&whole, "grace_shorter");
+    assert_eq!(codes(&whole), ["stop_faster"]);
 }
 
 #[test]
