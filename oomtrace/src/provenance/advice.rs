@@ -29,8 +29,8 @@ pub(super) struct About<'a> {
     /// The time that it should have had for a stop.
     pub(super) grace: Option<Grace>,
     pub(super) page_bytes: u64,
-    /// All memory of the node, where the OOM killer looked at that.
-    pub(super) node_pages: Option<u64>,
+    /// All memory of the node, without swap.
+    pub(super) node_bytes: Option<u64>,
     /// What came before an OOM kill.
     pub(super) memory: Option<&'a OomMemory>,
 }
@@ -71,10 +71,15 @@ pub(super) fn row(
     })
 }
 
-/// Kubernetes gives `oom_score_adj` by a pod's class (pkg/kubelet/qos/policy.go).
+/// Kubernetes gives `oom_score_adj` by a pod's class (pkg/kubelet/qos/policy.go). A burstable
+/// container has 1000 less a thousandth for each thousandth of the node that it requests; but no
+/// less than 3 (2 in older releases), and no more than 999, which one without a memory request
+/// has, too.
 const GUARANTEED: i32 = -997;
 const BEST_EFFORT: i32 = 1000;
 const BURSTABLE: std::ops::RangeInclusive<i32> = 2..=999;
+const BURSTABLE_LEAST: std::ops::RangeInclusive<i32> = 2..=3;
+const BURSTABLE_MOST: i32 = 999;
 
 impl About<'_> {
     /// The row of the verdict itself.
@@ -97,6 +102,10 @@ impl About<'_> {
             }
             Cause::CgroupOom => "cgroup_oom_unnamed",
             Cause::GlobalOom if oom.is_some_and(|oom| oom.by_sysrq) => "sysrq_f",
+            // A cpuset or a memory policy may have kept it from what was left.
+            Cause::GlobalOom if oom.is_some_and(|oom| oom.constraint.is_none()) => {
+                "global_oom_unsure"
+            }
             Cause::SupervisorKill if verdict.stop.is_some() || verdict.is_early => {
                 "supervisor_kill_asked"
             }
@@ -231,6 +240,8 @@ impl About<'_> {
         match self.victim.oom_score_adj? {
             BEST_EFFORT => Some("qos_best_effort"),
             GUARANTEED => Some("qos_guaranteed"),
+            BURSTABLE_MOST => Some("qos_burstable_little"),
+            adj if BURSTABLE_LEAST.contains(&adj) => Some("qos_burstable_all"),
             adj if BURSTABLE.contains(&adj) => Some(match self.request_bytes() {
                 Some(_) => "qos_burstable",
                 None => "qos_burstable_unnamed",
@@ -239,15 +250,14 @@ impl About<'_> {
         }
     }
 
-    /// What a burstable container has asked for, by its `oom_score_adj`: 1000 less a thousandth
-    /// for each thousandth of the node.
+    /// What a burstable container has asked for, by its `oom_score_adj`.
     fn request_bytes(&self) -> Option<u64> {
         let adj = self
             .victim
             .oom_score_adj
             .filter(|adj| BURSTABLE.contains(adj))?;
         let part = u64::try_from(BEST_EFFORT - adj).ok()?;
-        Some(self.node_pages?.saturating_mul(self.page_bytes) / 1000 * part)
+        Some(self.node_bytes? / 1000 * part)
     }
 
     /// A container that goes on without one of its processes may be broken.

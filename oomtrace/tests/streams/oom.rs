@@ -246,6 +246,9 @@ fn the_node_ran_out_even_where_a_cgroup_is_full() {
     let oom = plain.oom.as_ref().unwrap();
     assert_eq!((&oom.constraint, &oom.limit_cgroup), (&None, &None));
     assert_code(&plain, "constraint_unknown");
+    // The advice knows no more than the evidence.
+    let text = |death: &Death| death.advice[0].text.clone();
+    assert!(text(&plain).contains("the cpuset and the memory policy"));
 
     let logged = death([line(&kill, "CONSTRAINT_NONE", None)], &kill);
     assert_eq!(logged.cause, Cause::GlobalOom);
@@ -254,6 +257,7 @@ fn the_node_ran_out_even_where_a_cgroup_is_full() {
         Some("none")
     );
     assert_no_code(&logged, "constraint_unknown");
+    assert!(text(&logged).starts_with("The node itself ran out"));
 }
 
 #[test]

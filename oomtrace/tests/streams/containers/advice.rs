@@ -3,15 +3,18 @@
 use oomtrace::{
     event::{
         Argv, Event, MemcgLevel, OomKill, Process, Sigkill, SignalResult, StopRequest,
-        container::ContainerFacts,
+        container::ContainerFacts, memory::NodeMemory,
     },
-    provenance::record::Death,
+    provenance::{Output, record::Death},
 };
 
 use super::{ID, docker, facts, init, made, oom, pod, run, runc, web, worker};
-use crate::support::make::{
-    BY_SIGKILL, GLOBAL_OOM, KILLED_NS, S, SIGTERM, exit, kernels, kill, level, oom_kill, sigkill,
-    stop, tick,
+use crate::support::{
+    Ran, engine,
+    make::{
+        BY_SIGKILL, GLOBAL_OOM, KILLED_NS, MS, S, SIGTERM, exit, kernels, kill, level, oom_kill,
+        opening, sigkill, stop, tick,
+    },
 };
 
 const LIMIT_PAGES: u64 = 1 << 18;
@@ -157,7 +160,7 @@ fn a_container_that_goes_on_broken_is_said_to() {
     );
 }
 
-/// Chosen by the OOM killer when the node, with 64 GiB, ran out.
+/// Chosen by the OOM killer when the node, with 64 GiB and as much swap, ran out.
 fn node_ran_out(cgroup: &str, adj: i32, seen: bool) -> Death {
     let victim = Process {
         oom_score_adj: Some(adj),
@@ -170,17 +173,38 @@ fn node_ran_out(cgroup: &str, adj: i32, seen: bool) -> Death {
         chosen_tgid: Some(victim.group.tgid),
         constraint: Some(oomtrace::event::Constraint::None),
         points: Some(1_000),
-        total_pages: Some(1 << 24),
+        total_pages: Some(1 << 25),
         gfp_mask: Some(0xcc0),
         order: Some(0),
         is_memcg: Some(false),
         limit: Vec::new(),
     };
-    let before = [made(cgroup), facts(&web())];
-    death(
-        before.into_iter().chain(seen.then(|| oom_kill(&hook))),
-        &killed,
-    )
+    let events = [
+        made(cgroup),
+        facts(&web()),
+        oom_kill(&hook),
+        sigkill(&killed),
+        exit(&killed.victim, BY_SIGKILL),
+        tick(KILLED_NS + 2 * S),
+    ];
+    let mut engine = engine();
+    let mut all = Vec::new();
+    for event in opening().into_iter().chain(events) {
+        let mut out = Vec::new();
+        engine.handle(event, &mut out);
+        let asks = seen && out.contains(&Output::AskNodeMemory);
+        all.append(&mut out);
+        if asks {
+            let node = NodeMemory {
+                boottime_ns: KILLED_NS + MS,
+                total_bytes: Some(64 << 30),
+                ..NodeMemory::default()
+            };
+            engine.handle(Event::NodeMemory(Box::new(node)), &mut all);
+        }
+    }
+    let ran = Ran(all);
+    ran.deaths().last().copied().unwrap().clone()
 }
 
 #[test]
@@ -192,6 +216,16 @@ fn the_class_of_a_pod_follows_from_its_score() {
     assert!(text(&burstable, "qos_burstable").contains("about 16.0 GiB"));
     let unseen = node_ran_out(&pod(), 750, false);
     assert!(!text(&unseen, "qos_burstable").contains('?'));
+    // The ends of the scale say nothing of a size.
+    for (adj, words) in [
+        (999, "no memory request"),
+        (3, "nearly all"),
+        (2, "nearly all"),
+    ] {
+        let death = node_ran_out(&pod(), adj, true);
+        let said = text(&death, "qos_burstable");
+        assert!(said.contains(words) && !said.contains("iB"), "{said}");
+    }
     let guaranteed = node_ran_out(&pod(), -997, true);
     assert!(text(&guaranteed, "qos_guaranteed").contains("-997"));
     // Nobody but Kubernetes gives these scores.
