@@ -1,6 +1,7 @@
 //! What to do about a death: which rows of the table of advice fit it, with their figures filled
 //! in.
 
+mod earlyoom;
 mod values;
 
 use super::{
@@ -53,8 +54,15 @@ pub(super) fn of(about: &About<'_>, rules: &Rules) -> Vec<Advice> {
         about.quality_of_service(),
         about.left_behind(),
     ];
-    let keys = [Some(main)].into_iter().chain(more).flatten();
-    keys.filter_map(|key| row(key, value, rules)).collect()
+    let first = about
+        .daemon()
+        .and_then(|key| row(&key, value, rules))
+        .or_else(|| row(main, value, rules));
+    let more = more.into_iter().flatten();
+    first
+        .into_iter()
+        .chain(more.filter_map(|key| row(key, value, rules)))
+        .collect()
 }
 
 /// The advice under a key, with values for what stands in braces.
@@ -133,6 +141,12 @@ impl About<'_> {
             },
             cause => cause.name(),
         }
+    }
+
+    /// The row of an OOM daemon whose policies are known, by its name.
+    fn daemon(&self) -> Option<String> {
+        let name = self.verdict.actor.name.as_deref()?;
+        (self.verdict.cause == Cause::UserspaceOom).then(|| format!("userspace_oom_{name}"))
     }
 
     fn is_ramp(&self) -> bool {

@@ -1,7 +1,7 @@
 //! The order in which the verdict's rows are tried, for SIGKILLs that a process asked for.
 
 use oomtrace::{
-    event::{Process, Sigkill, SignalResult, StopRequest},
+    event::{Argv, Process, Sigkill, SignalResult, StopRequest},
     provenance::record::{ActorKind, Cause, Death},
 };
 
@@ -55,13 +55,35 @@ fn runc(tgid: u32, shim: &Process) -> Process {
 
 #[test]
 fn an_oom_daemon_comes_first_whatever_came_before() {
-    let daemon = process(700, "earlyoom");
+    let daemon = Process {
+        argv: Some(Argv {
+            args: ["earlyoom", "-m", "20,18"].map(str::to_owned).to_vec(),
+            truncated: false,
+        }),
+        ..process(700, "earlyoom")
+    };
     let death = judged_with(vec![stop(SIGTERM, &daemon, 3 * S)], &daemon, &victim());
     assert_eq!(death.cause, Cause::UserspaceOom);
     assert_eq!(death.actor.kind, ActorKind::OomDaemon);
     let stop = death.stop.unwrap();
     assert!(stop.same_actor);
     assert_eq!(stop.grace_ms, 3_000);
+    // By which policy, as far as its arguments or its name tell.
+    assert_eq!(death.advice[0].code, "oom_daemon_policy");
+    let said = &death.advice[0].text;
+    assert!(said.contains("thresholds: here -m 20,18"), "{said}");
+    for (name, words) in [
+        ("systemd-oomd", "ManagedOOMMemoryPressureLimit"),
+        ("systemd-oomd", "ManagedOOMSwap=kill"),
+        ("nohang", "/etc/nohang"),
+        ("lmkd", "/proc/pressure/memory"),
+    ] {
+        let death = judged_with(Vec::new(), &process(700, name), &victim());
+        let all: Vec<&str> = death.advice.iter().map(|a| a.code.as_str()).collect();
+        assert_eq!(all, ["oom_daemon_policy"], "{name}");
+        let said = &death.advice[0].text;
+        assert!(said.contains(words) && !said.contains('?'), "{said}");
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What stands in the braces of an advice.
 
-use super::About;
+use super::{About, earlyoom};
 use crate::{
     event::MemcgLevel,
     identity::heap::{self, Size},
@@ -41,6 +41,10 @@ impl About<'_> {
             "shortened_by" => {
                 let facts = self.at.known.and_then(|known| known.facts.as_deref());
                 facts.map(|facts| words::shortens_grace(facts).to_owned())
+            }
+            "thresholds" => {
+                let argv = self.sender.argv.as_ref();
+                Some(earlyoom::thresholds(argv.map(|argv| &*argv.args)))
             }
             "setting" => self.setting().map(|(setting, _)| setting.text),
             "heap" => self.setting().map(|(setting, _)| match setting.size {
