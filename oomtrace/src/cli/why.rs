@@ -80,6 +80,12 @@ pub(super) fn run(args: &WhyArgs) -> Result<ExitCode> {
         )
     })?;
     let surroundings = Surroundings::of(&reader, &death, stored.time_ns)?;
+    if reader.was_cut() {
+        output::complain(
+            "very many deaths are like this one: not all of them were looked at, and earlier ones, \
+             or the next, may be missing here",
+        );
+    }
     let story = tell(&death, &surroundings.around());
     if page_to_stdout {
         let mut page = Vec::new();

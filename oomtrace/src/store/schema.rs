@@ -85,6 +85,27 @@ const STEPS: &[&str] = &["
     DROP INDEX deaths_container;
     CREATE INDEX deaths_pod ON deaths (pod, time_ns, weight, container, namespace) WHERE pod IS NOT NULL;
     CREATE INDEX deaths_container ON deaths (container, time_ns, weight, namespace, pod) WHERE container IS NOT NULL;
+",
+    // Each index gives its deaths in order, those of a cgroup and of a cause among them; and tells
+    // the cause, which is asked for together with the others.
+    "
+    DROP INDEX deaths_pod;
+    DROP INDEX deaths_container;
+    DROP INDEX deaths_namespace;
+    DROP INDEX deaths_unit;
+    DROP INDEX deaths_slice;
+    DROP INDEX deaths_cgroup;
+    DROP INDEX deaths_unified;
+    DROP INDEX deaths_caused_by;
+    CREATE INDEX deaths_pod ON deaths (pod, time_ns, weight, container, namespace, cause) WHERE pod IS NOT NULL;
+    CREATE INDEX deaths_container ON deaths (container, time_ns, weight, namespace, pod, cause) WHERE container IS NOT NULL;
+    CREATE INDEX deaths_namespace ON deaths (namespace, time_ns, weight, cause) WHERE namespace IS NOT NULL;
+    CREATE INDEX deaths_unit ON deaths (unit, time_ns, weight, cause) WHERE unit IS NOT NULL;
+    CREATE INDEX deaths_slice ON deaths (slice, time_ns, weight, cause) WHERE slice IS NOT NULL;
+    CREATE INDEX deaths_cgroup ON deaths (cgroup, time_ns, weight) WHERE cgroup IS NOT NULL;
+    CREATE INDEX deaths_unified ON deaths (unified_cgroup, time_ns, weight) WHERE unified_cgroup IS NOT NULL;
+    CREATE INDEX deaths_caused_by ON deaths (caused_by, time_ns, weight) WHERE caused_by IS NOT NULL;
+    CREATE INDEX watches_seen ON watches (seen_ns);
 "];
 
 /// The version that this program writes.

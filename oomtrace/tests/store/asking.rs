@@ -234,6 +234,7 @@ fn whom_a_person_points_at_is_found_by_any_of_its_names() {
         ("cgroup:/pods/web", vec![4, 1]),
         ("cgroup:/pods/web/1", vec![1]),
         ("cgroup:/pods/we", vec![]),
+        ("cgroup:/system.slice", vec![5, 3]),
         ("cgroup:/", vec![5, 4, 3, 2, 1]),
         ("web", vec![4, 1]),
         ("even/web-pod", vec![4]),
@@ -376,6 +377,34 @@ fn what_is_no_main_process_is_told_by_its_program() {
     assert_eq!(reader.next(&now).unwrap().map(|next| next.pid), None);
     let again = of(8, job, "/user");
     assert_eq!(reader.next(&again).unwrap().map(|next| next.pid), Some(11));
+}
+
+/// Nobody waits for all of very many records to be read; that some were not is known.
+#[test]
+fn not_all_that_may_be_the_same_program_are_looked_into() {
+    let of = |number: u32, program: &str| {
+        let mut death = death(number);
+        death.victim.comm = Some("sh".to_owned());
+        death.victim.argv = Some(vec!["sh".to_owned(), program.to_owned()]);
+        death.victim.cgroup = Some("/".to_owned());
+        death.victim.role = Some(Role::Host);
+        (death.container, death.unit) = (None, None);
+        death
+    };
+    let folder = Folder::new();
+    let others = (2..=1100).map(|number| of(number, "other"));
+    let deaths = std::iter::once(of(1, "this")).chain(others);
+    store(&folder.store(), deaths.map(record));
+    let reader = Reader::open(&folder.store()).unwrap();
+    let earlier = |now: &Death, limit| {
+        let found = reader.earlier(now, limit).unwrap().len();
+        (found, reader.was_cut())
+    };
+    assert_eq!(earlier(&of(1200, "this"), 10), (0, true));
+    assert_eq!(earlier(&of(1200, "other"), 10), (10, false));
+    assert_eq!(earlier(&of(900, "this"), 10), (1, false));
+    let next = reader.next(&of(1, "other")).unwrap();
+    assert_eq!(next.map(|next| next.pid), Some(2));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::{
 
 use oomtrace::{
     identity::target::Target,
-    provenance::record::{Cause, Container, Death, Role},
+    provenance::record::{Cause, Container, Death, Role, Unit},
     sinks::Sink as _,
     store::{Filter, Limits, Options, Reader, Roles, StoreSink},
 };
@@ -153,6 +153,108 @@ fn of_many(reader: &Reader, path: &Path, measure: &mut Measure<'_>) {
     });
 }
 
+/// A node with few cgroups and very many deaths in each: half of all in `/`, the other half in
+/// ten units of 5 % each, of which one has seen none for long.
+fn in_few_cgroups(path: &Path, measure: &mut Measure<'_>) {
+    Connection::open(path)
+        .unwrap()
+        .execute_batch(
+            "UPDATE deaths SET container = NULL, container_id = NULL, pod = NULL, pod_uid = NULL,
+                 namespace = NULL, slice = NULL, unit = NULL, cgroup = '/', role = 'host', weight = 2,
+                 comm = iif(key % 250000 = 7, 'rare', 'sh'),
+                 cause = iif(key % 3 = 0, 'app_kill', 'stop_timeout');
+             UPDATE deaths SET slice = 'system.slice', unit = 'u' || (key / 2 % 10) || '.service',
+                 cgroup = '/system.slice/u' || (key / 2 % 10) || '.service', role = 'unit_child'
+                 WHERE key % 2 = 0 AND (key / 2 % 10 <> 9 OR time_ns < (SELECT max(time_ns) - 1000000000000 FROM deaths));
+             ",
+        )
+        .unwrap();
+    let reader = &Reader::open(path).unwrap();
+    let id = |condition: &str| {
+        let connection = Connection::open(path).unwrap();
+        let sql = format!("SELECT id FROM deaths WHERE {condition} LIMIT 1");
+        connection
+            .query_row(&sql, [], |row| row.get::<_, String>(0))
+            .unwrap()
+    };
+    // The record is another's, but for what is looked for.
+    let whole = |condition: &str| {
+        let stored = reader.by_id(&id(condition), 1).unwrap().pop().unwrap();
+        let mut death = stored.death().unwrap();
+        death.container = None;
+        death.unit = stored.unit.clone().map(|name| Unit {
+            name,
+            slice: None,
+            user: None,
+        });
+        death.victim.cgroup.clone_from(&stored.cgroup);
+        death.victim.comm.clone_from(&stored.comm);
+        death.victim.role = Some(if death.unit.is_some() {
+            Role::UnitChild
+        } else {
+            Role::Host
+        });
+        death
+    };
+    for (what, condition) in [
+        (
+            "a host process with a rare comm",
+            "comm = 'rare' AND unit IS NULL",
+        ),
+        (
+            "a host process with a common comm",
+            "comm = 'sh' AND unit IS NULL",
+        ),
+        ("a unit's child with a common comm", "unit = 'u2.service'"),
+        (
+            "a unit's child that no other is like",
+            "unit = 'u9.service'",
+        ),
+    ] {
+        let mut death = whole(condition);
+        if what.ends_with("like") {
+            death.victim.comm = Some("nobody".to_owned());
+        }
+        measure(
+            &format!("earlier ones, and the next, of {what}"),
+            WHY,
+            &|| {
+                let next = usize::from(reader.next(&death).unwrap().is_some());
+                reader.earlier(&death, 1000).unwrap().len() + next
+            },
+        );
+    }
+    for typed in [
+        "/",
+        "/system.slice",
+        "/system.slice/u2.service",
+        "/system.slice/u9.service",
+        "/none",
+    ] {
+        let target = Target::parse(&format!("cgroup:{typed}")).unwrap();
+        measure(&format!("latest in {typed}"), WHY, &|| {
+            reader.of_target(&target, Roles::Own, 1).unwrap().len()
+        });
+    }
+    for (what, target, cause) in [
+        (
+            "container that is not there",
+            "container:NOT-THERE",
+            Cause::AppKill,
+        ),
+        ("unit that has none of it", "unit:u2", Cause::CgroupOom),
+    ] {
+        let filter = Filter {
+            cause: Some(cause),
+            targets: vec![Target::parse(target).unwrap()],
+            ..Filter::default()
+        };
+        measure(&format!("newest 50 of a cause and a {what}"), LIST, &|| {
+            reader.list(&filter, None, 50).unwrap().len()
+        });
+    }
+}
+
 #[test]
 #[ignore = "takes minutes and gigabytes: see the module"]
 fn a_million_deaths_are_asked_about() {
@@ -233,6 +335,7 @@ fn a_million_deaths_are_asked_about() {
         reader.by_id("10d4559a-777777", 20).unwrap().len()
     });
     of_many(&reader, &path, &mut measure);
+    in_few_cgroups(&path, &mut measure);
     println!("{report}");
     assert_eq!(too_slow, 0, "{report}");
 }

@@ -1,8 +1,11 @@
 //! One death, and what is stored around it.
 
+use std::time::{Duration, Instant};
+
+use rusqlite::ToSql;
 use serde::Deserialize;
 
-use super::{Filter, Reader, Roles, SELECT, Stored, is_main, limit_of};
+use super::{Filter, Lead, Reader, Roles, SELECT, Stored};
 use crate::{
     identity::target::Target,
     provenance::record::{Death, Role},
@@ -53,10 +56,7 @@ impl Reader {
             (part.as_str(), &format!("{part}\u{10ffff}")),
             (id, &end),
         ] {
-            let sql = format!(
-                "{SELECT} WHERE d.id >= ?1 AND d.id <= ?2 ORDER BY d.time_ns DESC, d.weight DESC, d.key DESC LIMIT ?3"
-            );
-            let found = self.rows(&sql, &[&from, &to, &limit_of(limit)])?;
+            let found = self.list_by(&self.plan_of_ids(from, to)?, None, limit)?;
             if !found.is_empty() {
                 return Ok(found);
             }
@@ -67,7 +67,8 @@ impl Reader {
     /// Deaths of the same workload before this one, the latest first: of containers of the same
     /// name (of the same pod or its like, see [`workload`], in the same namespace), else of the
     /// same unit, else in the same cgroup; and in the same role. What is not the main process has
-    /// to be the same program with the same arguments besides.
+    /// to be the same program with the same arguments besides. As far as there is time: see
+    /// [`Reader::was_cut`].
     pub fn earlier(&self, death: &Death, limit: usize) -> Result<Vec<Stored>, StoreError> {
         let Some((filter, time_ns)) = of_workload(death) else {
             return Ok(Vec::new());
@@ -76,36 +77,22 @@ impl Reader {
             until_ns: Some(time_ns),
             ..filter
         };
-        self.like(death, &before, limit)
+        self.like(death, &before, First::Newest, limit)
     }
 
-    /// The next death of the same workload, if it came within a day.
+    /// The next death of the same workload, if it came within a day. As far as there is time: see
+    /// [`Reader::was_cut`].
     pub fn next(&self, death: &Death) -> Result<Option<Stored>, StoreError> {
-        const MINUTE_NS: i64 = 60 * 1_000_000_000;
-        /// Looked at one after the other: of what dies every few seconds, a day has very many.
-        const UNTIL_NS: [i64; 4] = [
-            5 * MINUTE_NS,
-            60 * MINUTE_NS,
-            6 * 60 * MINUTE_NS,
-            24 * 60 * MINUTE_NS,
-        ];
+        const DAY_NS: i64 = 24 * 60 * 60 * 1_000_000_000;
         let Some((filter, time_ns)) = of_workload(death) else {
             return Ok(None);
         };
-        let mut since_ns = time_ns.saturating_add(1);
-        for until_ns in UNTIL_NS {
-            let until_ns = time_ns.saturating_add(until_ns);
-            let after = Filter {
-                since_ns: Some(since_ns),
-                until_ns: Some(until_ns),
-                ..filter.clone()
-            };
-            if let Some(next) = self.like(death, &after, usize::MAX)?.pop() {
-                return Ok(Some(next));
-            }
-            since_ns = until_ns;
-        }
-        Ok(None)
+        let after = Filter {
+            since_ns: Some(time_ns.saturating_add(1)),
+            until_ns: Some(time_ns.saturating_add(DAY_NS)),
+            ..filter
+        };
+        Ok(self.like(death, &after, First::Oldest, 1)?.pop())
     }
 
     /// Those that fit, and are what this death is one of.
@@ -113,29 +100,91 @@ impl Reader {
         &self,
         death: &Death,
         filter: &Filter,
+        first: First,
         limit: usize,
     ) -> Result<Vec<Stored>, StoreError> {
+        let is_main = filter.roles == Roles::Main;
+        let most = if is_main {
+            limit
+        } else {
+            MOST_LOOKED_AT.max(limit)
+        };
+        let (keys, is_all) = self.keys_like(death, filter, first, most)?;
+        let mut same = Vec::new();
+        for key in &keys {
+            // It may have gone meanwhile.
+            let sql = format!("{SELECT} WHERE d.key = ?1");
+            let stored = self.rows(&sql, &[key])?.pop();
+            same.extend(stored.filter(|stored| is_main || is_same_program(death, &stored.json)));
+            if same.len() >= limit {
+                return Ok(same);
+            }
+        }
+        if !is_all || !is_main && keys.len() >= most {
+            self.bound.cut();
+        }
+        Ok(same)
+    }
+
+    /// The keys of those that may be alike, so many at the most, and whether those are all that
+    /// there was time for.
+    fn keys_like(
+        &self,
+        death: &Death,
+        filter: &Filter,
+        first: First,
+        most: usize,
+    ) -> Result<(Vec<i64>, bool), StoreError> {
         let role = serde_json::to_value(death.victim.role).ok();
         let role = role.as_ref().and_then(serde_json::Value::as_str);
-        let is_main = is_main(role);
         let pod = death.container.as_ref();
         let pod = pod.and_then(|container| container.pod.as_deref());
-        let mut same = Vec::new();
-        let mut looked_at = 0;
-        self.each(filter, usize::MAX, |stored| {
-            let fits = stored.role.as_deref() == role
-                && (is_main || stored.comm == death.victim.comm)
-                && stored.pod.as_deref().map(workload) == pod.map(workload)
-                && stored.id != death.id;
-            if fits {
-                looked_at += 1;
-                if is_main || is_same_program(death, &stored.json) {
-                    same.push(stored.clone());
+        let until = Instant::now() + LOOKING;
+        let plan = self.plan(filter)?;
+        let (mut found, mut is_all) = (Vec::new(), true);
+        for way in &plan.ways {
+            let mut values = plan.values(way);
+            let at = values.len();
+            values.extend([&role as &dyn ToSql, &death.id, &death.victim.comm]);
+            let order = first.order();
+            let sql = format!(
+                "SELECT d.time_ns, d.weight, d.key, d.pod FROM deaths AS d
+                     WHERE {} AND d.role IS ?{} AND +d.id <> ?{} AND ({} OR +d.comm IS ?{})
+                     ORDER BY d.time_ns {order}, d.weight {order}, d.key {order}",
+                match way.lead {
+                    Lead::Wide(_) => plan.along_time(way),
+                    _ => plan.condition(way),
+                },
+                at + 1,
+                at + 2,
+                filter.roles == Roles::Main,
+                at + 3,
+            );
+            let before = found.len();
+            let look = || -> rusqlite::Result<()> {
+                let mut statement = self.connection.prepare_cached(&sql)?;
+                let mut rows = statement.query(&*values)?;
+                while found.len() - before < most
+                    && let Some(row) = rows.next()?
+                {
+                    let other: Option<String> = row.get(3)?;
+                    if other.as_deref().map(workload) == pod.map(workload) {
+                        let at: (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+                        found.push(at);
+                    }
                 }
-            }
-            Ok::<_, StoreError>(same.len() < limit && (is_main || looked_at < MOST_LOOKED_AT))
-        })?;
-        Ok(same)
+                Ok(())
+            };
+            let looked = self.bound.until(until, look);
+            is_all &= looked.map_err(|error| self.failed(&error))?.is_some();
+        }
+        found.sort_unstable();
+        found.dedup();
+        if first == First::Newest {
+            found.reverse();
+        }
+        found.truncate(most);
+        Ok((found.into_iter().map(|(.., key)| key).collect(), is_all))
     }
 
     /// The deaths that one has led to, the latest first.
@@ -149,6 +198,24 @@ impl Reader {
     }
 }
 
+/// Which deaths come first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum First {
+    Newest,
+    Oldest,
+}
+
+impl First {
+    const fn order(self) -> &'static str {
+        match self {
+            Self::Newest => "DESC",
+            Self::Oldest => "ASC",
+        }
+    }
+}
+
+/// So long deaths of the same workload are looked for.
+const LOOKING: Duration = Duration::from_millis(12);
 /// So many records are looked into for those of the same program: a thousand take some ten
 /// milliseconds.
 const MOST_LOOKED_AT: usize = 1000;
@@ -194,6 +261,7 @@ fn of_workload(death: &Death) -> Option<(Filter, i64)> {
     );
     let mut filter = Filter {
         roles: if is_main { Roles::Main } else { Roles::Own },
+        command: death.victim.comm.clone().filter(|_| !is_main),
         ..Filter::default()
     };
     let target = match (&death.container, &death.unit) {
@@ -202,7 +270,10 @@ fn of_workload(death: &Death) -> Option<(Filter, i64)> {
             Target::Container(container.name.as_ref().unwrap_or(&container.id).clone())
         }
         (None, Some(unit)) => Target::Unit(unit.name.clone()),
-        (None, None) => Target::Cgroup(death.victim.cgroup.clone()?),
+        (None, None) => {
+            filter.cgroup = Some(death.victim.cgroup.clone()?);
+            return Some((filter, time_ns));
+        }
     };
     filter.targets.push(target);
     Some((filter, time_ns))

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use rusqlite::Row;
 
-use super::{Filter, Reader, SELECT, Stored, workload};
+use super::{Filter, Lead, Reader, SELECT, Stored, workload};
 use crate::store::{error::StoreError, row::weight};
 
 /// How often the time is looked at.
@@ -42,7 +42,10 @@ impl Reader {
             let sql = format!(
                 "SELECT d.key, d.time_ns, d.weight, {columns} FROM deaths AS d WHERE {}
                      ORDER BY d.time_ns DESC, d.weight DESC",
-                plan.condition(way)
+                match way.lead {
+                    Lead::Wide(_) => plan.along_time(way),
+                    _ => plan.condition(way),
+                }
             );
             // Each has its part of the time that is left.
             let now = Instant::now();
@@ -61,7 +64,8 @@ impl Reader {
                 }
                 Ok(true)
             };
-            is_all &= look(&mut found).map_err(|error| self.failed(&error))?;
+            let is_whole = self.bound.until(until, || look(&mut found));
+            is_all &= is_whole.map_err(|error| self.failed(&error))? == Some(true);
         }
         found.sort_by_key(|one| std::cmp::Reverse((one.time_ns, one.is_main, one.key)));
         found.dedup_by_key(|one| one.key);

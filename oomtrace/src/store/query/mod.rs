@@ -3,10 +3,16 @@
 //! keeps the writer's journal from being written back.
 
 mod around;
+mod bound;
 mod glance;
 mod open;
 mod plan;
 mod span;
+#[cfg(test)]
+mod tests;
+mod way;
+
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OptionalExtension as _, Row, ToSql};
 
@@ -16,8 +22,10 @@ pub use self::{
     span::{Hidden, Span, Watch, Watched},
 };
 use self::{
+    bound::Bound,
     glance::workload_of,
-    plan::{Plan, Way},
+    plan::Plan,
+    way::{Lead, Way},
 };
 use super::{
     error::{Purpose, StoreError},
@@ -31,6 +39,9 @@ use crate::{
 /// So many deaths are read at a time where all are wanted: few at first, for that may do.
 const FIRST: usize = 32;
 const AT_A_TIME: usize = 256;
+/// So long the newest of a large range are looked for along the time, before all of it is put in
+/// order.
+const ALONG_TIME: Duration = Duration::from_millis(20);
 
 /// Whose deaths are wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,6 +81,8 @@ pub struct Filter {
     pub pid: Option<u32>,
     /// Its name, as the kernel has it.
     pub command: Option<String>,
+    /// Just this one, and none below it.
+    pub cgroup: Option<String>,
     /// The death that led to it.
     pub caused_by: Option<String>,
     pub roles: Roles,
@@ -143,15 +156,11 @@ impl Stored {
     }
 }
 
-/// Whether a container or a unit ends with who has this role.
-fn is_main(role: Option<&str>) -> bool {
-    matches!(role, Some("container_init" | "unit_main"))
-}
-
 /// See the module.
 #[derive(Debug)]
 pub struct Reader {
     connection: Connection,
+    bound: Bound,
     path: std::path::PathBuf,
 }
 
@@ -164,10 +173,18 @@ impl Reader {
         after: Option<Cursor>,
         limit: usize,
     ) -> Result<Vec<Stored>, StoreError> {
-        let plan = self.plan(filter)?;
+        self.list_by(&self.plan(filter)?, after, limit)
+    }
+
+    fn list_by(
+        &self,
+        plan: &Plan,
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Vec<Stored>, StoreError> {
         let mut found = Vec::new();
         for way in &plan.ways {
-            found.extend(self.look(&plan, way, after, limit)?);
+            found.extend(self.look(plan, way, after, limit)?);
         }
         if plan.ways.len() > 1 {
             found.sort_by_key(|stored| {
@@ -197,10 +214,11 @@ impl Reader {
         limit: usize,
         mut take: impl FnMut(&Stored) -> Result<bool, E>,
     ) -> Result<usize, E> {
+        let plan = self.plan(filter)?;
         let (mut after, mut taken) = (None, 0);
         let mut at_a_time = FIRST;
         while taken < limit {
-            let part = self.list(filter, after, at_a_time.min(limit - taken))?;
+            let part = self.list_by(&plan, after, at_a_time.min(limit - taken))?;
             at_a_time = (2 * at_a_time).min(AT_A_TIME);
             let Some(last) = part.last() else {
                 break;
@@ -223,7 +241,6 @@ impl Reader {
         after: Option<Cursor>,
         limit: usize,
     ) -> Result<Vec<Stored>, StoreError> {
-        let mut sql = format!("{SELECT} WHERE {}", plan.condition(way));
         let mut values = plan.values(way);
         let limit = limit_of(limit);
         if let Some(Cursor {
@@ -232,31 +249,37 @@ impl Reader {
             key,
         }) = &after
         {
-            let at = values.len();
-            sql.push_str(&format!(
-                " AND (d.time_ns, d.weight, d.key) < (?{}, ?{}, ?{})",
-                at + 1,
-                at + 2,
-                at + 3
-            ));
             values.extend([time_ns as &dyn ToSql, weight, key]);
         }
-        sql.push_str(&format!(
-            " ORDER BY d.time_ns DESC, d.weight DESC, d.key DESC LIMIT ?{}",
-            values.len() + 1
-        ));
         values.push(&limit);
-        self.rows(&sql, &values)
+        let is_behind = after.is_some();
+        let look = || self.read(&plan.statement(way, is_behind), &values);
+        let found = match way.lead {
+            Lead::Wide(_) => match self.bound.until(Instant::now() + ALONG_TIME, look) {
+                Ok(None) => self.read(&plan.sorted(way, is_behind), &values),
+                Ok(Some(found)) => Ok(found),
+                Err(error) => Err(error),
+            },
+            _ => look(),
+        };
+        found.map_err(|error| self.failed(&error))
+    }
+
+    fn read(&self, sql: &str, values: &[&dyn ToSql]) -> rusqlite::Result<Vec<Stored>> {
+        self.connection
+            .prepare_cached(sql)?
+            .query_map(values, stored)?
+            .collect()
+    }
+
+    /// Whether an answer since this was asked last is not whole, for lack of time.
+    #[must_use]
+    pub fn was_cut(&self) -> bool {
+        self.bound.was_cut()
     }
 
     fn rows(&self, sql: &str, values: &[&dyn ToSql]) -> Result<Vec<Stored>, StoreError> {
-        let read = || -> rusqlite::Result<Vec<Stored>> {
-            self.connection
-                .prepare_cached(sql)?
-                .query_map(values, stored)?
-                .collect()
-        };
-        read().map_err(|error| self.failed(&error))
+        self.read(sql, values).map_err(|error| self.failed(&error))
     }
 
     fn one<T>(
@@ -279,6 +302,8 @@ impl Reader {
 const SELECT: &str = "SELECT d.id, d.revision, d.final, d.time_ns, d.cause, d.mechanism, d.role, \
      d.pid, d.comm, d.container, d.container_id, d.pod, d.namespace, d.unit, d.cgroup, \
      d.caused_by, r.json, d.weight, d.key FROM deaths AS d JOIN records AS r ON r.key = d.key";
+
+const NEWEST_FIRST: &str = "ORDER BY d.time_ns DESC, d.weight DESC, d.key DESC";
 
 fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
     let time_ns = row.get(3)?;

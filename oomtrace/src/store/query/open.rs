@@ -4,7 +4,7 @@ use std::{fs, io, path::Path, time::Duration};
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::Reader;
+use super::{Reader, bound::Bound};
 use crate::store::{
     error::{Purpose, StoreError, Trouble},
     place::{beside, opening},
@@ -30,7 +30,7 @@ impl Reader {
             Err(error) => return Err(StoreError::io(path, Purpose::Read, &error)),
         }
         fs::File::open(path).map_err(|error| StoreError::io(path, Purpose::Read, &error))?;
-        let (connection, state) = match opened(path, false) {
+        let (mut connection, state) = match opened(path, false) {
             // On a read-only disk a clean store lacks the index of a journal, and needs none.
             Err(error) if cannot_open(&error) && !has_journal(path) => opened(path, true),
             opened => opened,
@@ -44,6 +44,8 @@ impl Reader {
         };
         match state {
             State::Current => Ok(Self {
+                bound: Bound::on(&mut connection)
+                    .map_err(|error| StoreError::sqlite(path, Purpose::Read, &error))?,
                 connection,
                 path: path.to_path_buf(),
             }),
