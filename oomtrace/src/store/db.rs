@@ -212,8 +212,9 @@ fn commit<'a>(
         match item {
             Item::Death(row) => stored.new += u64::from(death(&transaction, row)?),
             Item::Started(started) => {
-                begin(&transaction, started)?;
-                *watch = Some(started.clone());
+                let started = resumed(&transaction, started)?;
+                begin(&transaction, &started)?;
+                *watch = Some(started);
             }
             Item::Gap(lost) => gap(&transaction, lost)?,
             Item::Stopped(stopped) => {
@@ -309,6 +310,32 @@ fn set_final(transaction: &Transaction<'_>, key: i64) -> rusqlite::Result<()> {
         transaction.prepare_cached(sql)?.execute([key])?;
     }
     Ok(())
+}
+
+/// The watch that a tracer goes on with, where it goes on with one. Since when that one has watched
+/// is worked out anew by each tracer from two clocks, and is never twice the same.
+fn resumed(transaction: &Transaction<'_>, started: &Begin) -> rusqlite::Result<Begin> {
+    /// It is noted once a minute that a tracer watches.
+    const NOTED_NS: i64 = 60 * 1_000_000_000;
+    let mut started = started.clone();
+    if started.is_resumed {
+        let before = transaction
+            .prepare_cached(
+                "SELECT started_ns FROM watches WHERE boot_id = ?1 AND seen_ns >= ?2 AND started_ns <= ?3
+                     ORDER BY started_ns DESC LIMIT 1",
+            )?
+            .query_row(
+                params![
+                    started.boot_id,
+                    started.time_ns.saturating_sub(NOTED_NS),
+                    started.seen_ns
+                ],
+                |row| row.get(0),
+            )
+            .optional()?;
+        started.time_ns = before.unwrap_or(started.time_ns);
+    }
+    Ok(started)
 }
 
 fn begin(transaction: &Transaction<'_>, started: &Begin) -> rusqlite::Result<()> {

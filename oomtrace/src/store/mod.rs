@@ -33,7 +33,7 @@ pub use error::{StoreError, Trouble};
 pub use place::DEFAULT_PATH;
 pub(crate) use place::{beside, make_folder, open_private};
 pub use query::{
-    Cursor, Filter, Glance, Hidden, Reader, Roles, Span, Stored, Watch, Watched, workload,
+    Cursor, Filter, Glance, Hidden, Loss, Reader, Roles, Span, Stored, Watch, workload,
 };
 pub use retention::{DEFAULT_DAYS, DEFAULT_SIZE_BYTES, LEAST_SIZE_BYTES, Limits};
 pub(crate) use row::{parse_time, says_as_much};

@@ -135,7 +135,18 @@ fn delete(connection: &mut Connection, before_ns: i64) -> rusqlite::Result<Optio
                      (SELECT key FROM gaps WHERE to_ns < ?1 ORDER BY to_ns LIMIT ?2)",
             )?
             .execute((before_ns, AT_A_TIME))?;
-        return Ok((gaps > 0).then_some(Step {
+        // Of how full the file is, watches are no part to speak of.
+        let watches = if before_ns == i64::MAX {
+            0
+        } else {
+            connection
+                .prepare_cached(
+                    "DELETE FROM watches WHERE key IN
+                         (SELECT key FROM watches WHERE seen_ns < ?1 ORDER BY seen_ns LIMIT ?2)",
+                )?
+                .execute((before_ns, AT_A_TIME))?
+        };
+        return Ok((gaps + watches > 0).then_some(Step {
             deleted: 0,
             more: true,
         }));

@@ -64,6 +64,8 @@ pub(super) struct Begin {
     pub(super) boot_id: String,
     /// Since when, without a pause.
     pub(super) time_ns: i64,
+    /// Another tracer began then, and this one goes on.
+    pub(super) is_resumed: bool,
     /// When this tracer began to.
     pub(super) seen_ns: i64,
     pub(super) json: String,
@@ -186,6 +188,7 @@ fn begin(started: &Started, json: String) -> Begin {
     Begin {
         boot_id: started.boot_id.clone(),
         time_ns: time_ns(started.tracing_since.as_ref().unwrap_or(&started.time)),
+        is_resumed: started.tracing_since.is_some(),
         seen_ns: time_ns(&started.time),
         json,
     }

@@ -13,7 +13,7 @@ use oomtrace::{
 };
 
 use crate::support::{
-    Folder, all, at, death, gap, pids, record, started, stopped, store, wait_for,
+    Folder, all, at, death, gap, pids, record, resumed, started, stopped, store, wait_for,
 };
 
 fn mode(path: &Path) -> u32 {
@@ -165,6 +165,34 @@ fn ns(time: &str) -> i64 {
     i64::try_from(time.unix_timestamp_nanos()).unwrap()
 }
 
+/// Each works out from two clocks when the first one began, and never comes to the same.
+#[test]
+fn tracers_that_go_on_with_one_another_are_one_watch() {
+    let folder = Folder::new();
+    let first = at(-1000.0);
+    store(&folder.store(), [started(&first), stopped(&at(-900.0))]);
+    for (jitter, from, to) in [(3e-6, -890.0, -700.0), (-5e-6, -650.0, -500.0)] {
+        let again = resumed(&at(from), &at(-1000.0 + jitter));
+        store(&folder.store(), [again, stopped(&at(to))]);
+    }
+    let watches = Reader::open(&folder.store()).unwrap().watches(10).unwrap();
+    let times: Vec<_> = watches
+        .iter()
+        .map(|watch| (watch.started_ns, watch.seen_ns, watch.is_ended))
+        .collect();
+    assert_eq!(times, [(ns(&first), ns(&at(-500.0)), true)]);
+
+    // Another boot has a watch of its own, and so has who goes on with none that is known.
+    let mut other = resumed(&at(-300.0), &at(-1000.0));
+    if let Record::Started(started) = &mut other {
+        started.boot_id = "c".to_owned();
+    }
+    store(&folder.store(), [other]);
+    store(&folder.store(), [resumed(&at(-100.0), &at(-200.0))]);
+    let watches = Reader::open(&folder.store()).unwrap().watches(10).unwrap();
+    assert_eq!(watches.len(), 3);
+}
+
 #[test]
 fn it_is_known_when_a_tracer_watched() {
     let folder = Folder::new();
@@ -181,24 +209,41 @@ fn it_is_known_when_a_tracer_watched() {
     let again = at(-20.0);
     store(&folder.store(), [started(&again)]);
     let reader = Reader::open(&folder.store()).unwrap();
-    let watched =
-        |time: &str, plus_s: i64| reader.watched(ns(time) + plus_s * 1_000_000_000).unwrap();
+    let watches = reader.watches(10).unwrap();
+    let times: Vec<_> = watches
+        .iter()
+        .map(|watch| (watch.started_ns, watch.seen_ns, watch.is_ended))
+        .collect();
+    assert_eq!(
+        times,
+        [
+            (ns(&again), ns(&again), false),
+            (ns(&first), ns(&last), true)
+        ]
+    );
+    let losses = reader.losses(i64::MIN).unwrap();
+    assert_eq!(losses.len(), 1);
+    assert_eq!((losses[0].lost, losses[0].kind.as_str()), (3, "sigkill"));
+    assert_eq!(
+        (losses[0].from_ns, losses[0].to_ns),
+        (ns(&lost), ns(&found))
+    );
+    assert!(reader.losses(ns(&found)).unwrap().is_empty());
+    assert!(reader.unwatched(i64::MIN, 10).unwrap().is_empty());
+}
 
-    let before = watched(&first, -5);
-    assert!(before.by.is_none() && before.before.is_none());
-    assert_eq!(before.after.unwrap().started_ns, ns(&first));
-
-    let during = watched(&lost, 5);
-    assert!(during.by.is_some_and(|watch| watch.is_ended));
-    assert_eq!(during.gaps.len(), 1);
-    assert_eq!(during.gaps[0].lost, 3);
-    assert!(watched(&first, 5).gaps.is_empty());
-
-    let between = watched(&last, 5);
-    assert!(between.by.is_none());
-    assert_eq!(between.before.unwrap().seen_ns, ns(&last));
-    assert_eq!(between.after.unwrap().started_ns, ns(&again));
-
-    let open = watched(&again, 0).by.unwrap();
-    assert!(!open.is_ended);
+/// However many stretches a storm has.
+#[test]
+fn what_was_lost_is_summed_up() {
+    let folder = Folder::new();
+    let gaps = (0..500).map(|at_s| gap(&at(f64::from(at_s)), &at(f64::from(at_s) + 0.5)));
+    store(&folder.store(), gaps);
+    let losses = Reader::open(&folder.store())
+        .unwrap()
+        .losses(i64::MIN)
+        .unwrap();
+    assert_eq!(losses.len(), 1, "{losses:?}");
+    assert_eq!((losses[0].lost, losses[0].stretches), (1500, 500));
+    assert_eq!(losses[0].from_ns, ns(&at(0.0)));
+    assert_eq!(losses[0].to_ns, ns(&at(499.5)));
 }

@@ -63,7 +63,7 @@ fn the_size_is_kept_all_the_time_and_the_newest_stay() {
     let span = reader.span().unwrap();
     assert_eq!(span.deaths, u64::from(DEATHS - deleted));
     let first_ns = span.first_ns.unwrap();
-    let deleted_until_ns = reader.watched(first_ns).unwrap().deleted_until_ns.unwrap();
+    let deleted_until_ns = reader.deleted_until_ns().unwrap().unwrap();
     assert!(deleted_until_ns < first_ns);
 }
 
@@ -79,6 +79,27 @@ fn a_store_that_is_too_large_shrinks() {
     wait_for("shrunken file", || taken(&path) <= LEAST_SIZE_BYTES);
     sink.settle(true).unwrap();
     assert_eq!(pids(&all(&path))[0], 7_000);
+}
+
+/// On a node where nothing dies, too.
+#[test]
+fn watches_that_are_too_old_go_without_deaths() {
+    const DAY: f64 = 24.0 * 60.0 * 60.0;
+    let folder = Folder::new();
+    store(
+        &folder.store(),
+        [started(&at(-32.0 * DAY)), stopped(&at(-31.0 * DAY))],
+    );
+    store(
+        &folder.store(),
+        [started(&at(-29.0 * DAY)), stopped(&at(-28.0 * DAY))],
+    );
+    let watches = || Reader::open(&folder.store()).unwrap().watches(10).unwrap();
+    let mut sink = StoreSink::start(&Options::at(folder.store())).unwrap();
+    sink.write(&started(&at(0.0))).unwrap();
+    wait_for("end of what is too old", || watches().len() == 2);
+    sink.settle(true).unwrap();
+    assert!(watches().iter().all(|watch| watch.seen_ns > 0));
 }
 
 #[test]
@@ -117,9 +138,6 @@ fn what_is_too_old_goes() {
     left.sort_unstable();
     assert_eq!(left, [3, 4, 5]);
     let reader = Reader::open(&folder.store()).unwrap();
-    let watched = reader.watched(0).unwrap();
-    assert!(
-        watched.after.is_none() && watched.gaps.is_empty(),
-        "{watched:?}"
-    );
+    assert!(reader.watches(10).unwrap().is_empty());
+    assert!(reader.losses(i64::MIN).unwrap().is_empty());
 }

@@ -76,6 +76,15 @@ pub(crate) fn started(time: &str) -> Record {
     Record::Started(serde_json::from_str::<Started>(&json).unwrap())
 }
 
+/// The same, going on since a moment.
+pub(crate) fn resumed(time: &str, since: &str) -> Record {
+    let mut record = started(time);
+    if let Record::Started(started) = &mut record {
+        started.tracing_since = Some(since.to_owned());
+    }
+    record
+}
+
 pub(crate) fn stopped(time: &str) -> Record {
     let json = format!(
         r#"{{"schema":1,"time":"{time}","boottime_ns":2,"deaths":1,"lost":0,"maybe_lost":0}}"#

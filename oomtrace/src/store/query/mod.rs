@@ -10,6 +10,7 @@ mod plan;
 mod span;
 #[cfg(test)]
 mod tests;
+mod watch;
 mod way;
 
 use std::time::{Duration, Instant};
@@ -19,7 +20,8 @@ use rusqlite::{Connection, OptionalExtension as _, Row, ToSql};
 pub use self::{
     around::workload,
     glance::Glance,
-    span::{Hidden, Span, Watch, Watched},
+    span::{Hidden, Span},
+    watch::{Loss, Watch},
 };
 use self::{
     bound::Bound,
