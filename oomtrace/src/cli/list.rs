@@ -119,13 +119,15 @@ fn table(reader: &Reader, filter: &Filter, limit: usize) -> Result<usize> {
 /// What was looked at, where nothing was found.
 fn nothing(reader: &Reader, filter: &Filter) -> Result<String> {
     let span = reader.span()?;
+    let unseen = unseen::note(reader, filter.since_ns.unwrap_or(i64::MIN), None)?;
+    let unseen = unseen.map_or_else(String::new, |unseen| format!("\nbut: {unseen}"));
     let (Some(first_ns), Some(last_ns)) = (span.first_ns, span.last_ns) else {
-        return Ok(
-            "no death is stored yet\ndo: deaths are stored while `oomtrace run` runs".to_owned(),
-        );
+        return Ok(format!(
+            "no death is stored yet{unseen}\ndo: deaths are stored while `oomtrace run` runs"
+        ));
     };
     let mut text = format!(
-        "none of the {} deaths that are stored fits; they are from {} to {}",
+        "none of the {} deaths that are stored fits; they are from {} to {}{unseen}",
         span.deaths,
         when::local(first_ns),
         when::local(last_ns)
