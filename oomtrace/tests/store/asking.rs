@@ -401,8 +401,8 @@ fn not_all_that_may_be_the_same_program_are_looked_into() {
         (found, reader.was_cut())
     };
     assert_eq!(earlier(&of(1200, "this"), 10), (0, true));
-    assert_eq!(earlier(&of(1200, "other"), 10), (10, false));
-    assert_eq!(earlier(&of(900, "this"), 10), (1, false));
+    assert_eq!(earlier(&of(1200, "other"), 1), (1, false));
+    assert_eq!(earlier(&of(4, "this"), 10), (1, false));
     let next = reader.next(&of(1, "other")).unwrap();
     assert_eq!(next.map(|next| next.pid), Some(2));
 }

@@ -109,9 +109,14 @@ impl Reader {
         } else {
             MOST_LOOKED_AT.max(limit)
         };
-        let (keys, is_all) = self.keys_like(death, filter, first, most)?;
+        let (keys, mut is_all) = self.keys_like(death, filter, first, most)?;
+        let until = Instant::now() + LOOKING;
         let mut same = Vec::new();
         for key in &keys {
+            if !is_main && Instant::now() >= until {
+                is_all = false;
+                break;
+            }
             // It may have gone meanwhile.
             let sql = format!("{SELECT} WHERE d.key = ?1");
             let stored = self.rows(&sql, &[key])?.pop();
@@ -214,10 +219,9 @@ impl First {
     }
 }
 
-/// So long deaths of the same workload are looked for.
+/// So long deaths of the same workload are looked for, and so long their records are looked into.
 const LOOKING: Duration = Duration::from_millis(12);
-/// So many records are looked into for those of the same program: a thousand take some ten
-/// milliseconds.
+/// No more records are looked into for those of the same program.
 const MOST_LOOKED_AT: usize = 1000;
 
 /// What a stored record says of the program that died. The rest of it is passed over.
