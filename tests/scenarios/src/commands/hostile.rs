@@ -186,7 +186,7 @@ fn check_pretty(pretty: &[u8], deaths: &[Value], problems: &mut Vec<String>) {
         && heads.iter().zip(&deaths).all(|(head, death)| {
             let time = death["time"].as_str().and_then(|time| time.get(11..23));
             let cause = death["cause"].as_str().unwrap_or_default();
-            head.starts_with(&format!("{}  {cause}  ", time.unwrap_or_default()))
+            head.starts_with(&format!("{}Z  {cause}  ", time.unwrap_or_default()))
         });
     if !as_said {
         problems.push(format!("other lines than those of the deaths: {heads:#?}"));
