@@ -11,6 +11,7 @@ use oomtrace::{
     sinks::{Sink as _, json::Json},
     store::{Options, Reader, StoreSink},
 };
+use rusqlite::Connection;
 
 use crate::support::{
     Folder, all, at, death, gap, pids, record, resumed, started, stopped, store, wait_for,
@@ -246,4 +247,18 @@ fn what_was_lost_is_summed_up() {
     assert_eq!((losses[0].lost, losses[0].stretches), (1500, 500));
     assert_eq!(losses[0].from_ns, ns(&at(0.0)));
     assert_eq!(losses[0].to_ns, ns(&at(499.5)));
+}
+
+/// An upgrade: what was stored by then is known before the writer has brought the store up to date.
+#[test]
+fn revisions_are_known_of_a_store_of_an_older_layout() {
+    let folder = Folder::new();
+    store(&folder.store(), [revision(1, 3, true)]);
+    let connection = Connection::open(folder.store()).unwrap();
+    connection.pragma_update(None, "user_version", 1).unwrap();
+    drop(connection);
+    assert!(Reader::open(&folder.store()).is_err());
+    let reader = Reader::open_for_revisions(&folder.store()).unwrap();
+    assert_eq!(reader.revision(&death(1).id).unwrap(), Some((3, true)));
+    assert_eq!(reader.revision("nobody").unwrap(), None);
 }

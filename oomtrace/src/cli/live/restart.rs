@@ -218,7 +218,7 @@ impl Resumption {
             return Ok(told);
         }
         let beat = &mut || vitals.resumed();
-        let reader = store::Reader::open(&left.store).inspect_err(|error| {
+        let reader = store::Reader::open_for_revisions(&left.store).inspect_err(|error| {
             log::debug!("what is stored cannot be looked at before it is told again: {error}");
         });
         let reader = reader.ok();

@@ -17,6 +17,16 @@ const BUSY: Duration = Duration::from_secs(2);
 impl Reader {
     /// Opens a store to read.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
+        Self::open_layout(path, false)
+    }
+
+    /// Opens a store of an older layout, too: it may be asked for no more than
+    /// [`revision`](Self::revision)s, which stand in the same place in all of them.
+    pub fn open_for_revisions(path: &Path) -> Result<Self, StoreError> {
+        Self::open_layout(path, true)
+    }
+
+    fn open_layout(path: &Path, older_too: bool) -> Result<Self, StoreError> {
         let refused = |trouble, found: &str| StoreError::new(path, Purpose::Read, trouble, found);
         // SQLite words all of these alike.
         match fs::metadata(path) {
@@ -43,20 +53,24 @@ impl Reader {
             )
         };
         match state {
-            State::Current => Ok(Self {
-                bound: Bound::on(&mut connection)
-                    .map_err(|error| StoreError::sqlite(path, Purpose::Read, &error))?,
-                connection,
-                path: path.to_path_buf(),
-            }),
-            State::Empty => Err(refused(Trouble::Empty, "nothing was stored yet")),
-            State::Newer(newer) => Err(refused(Trouble::Newer, &version(newer))),
-            State::Older(older) => Err(refused(Trouble::Older, &version(older))),
-            State::Foreign => Err(refused(
-                Trouble::NotAStore,
-                "it is another program's database",
-            )),
+            State::Current => {}
+            State::Older(_) if older_too => {}
+            State::Empty => return Err(refused(Trouble::Empty, "nothing was stored yet")),
+            State::Newer(newer) => return Err(refused(Trouble::Newer, &version(newer))),
+            State::Older(older) => return Err(refused(Trouble::Older, &version(older))),
+            State::Foreign => {
+                return Err(refused(
+                    Trouble::NotAStore,
+                    "it is another program's database",
+                ));
+            }
         }
+        Ok(Self {
+            bound: Bound::on(&mut connection)
+                .map_err(|error| StoreError::sqlite(path, Purpose::Read, &error))?,
+            connection,
+            path: path.to_path_buf(),
+        })
     }
 }
 
