@@ -129,7 +129,8 @@ fn a_reader_sees_whole_deaths_while_others_are_written() {
         }
         sink.settle(true).unwrap();
         is_done.store(true, Ordering::Relaxed);
-        assert_eq!(sink.stats().errors(), 0);
+        // On a slow machine a reader may be in the way for too long: then it is tried again.
+        assert_eq!(sink.stats().dropped(), 0);
         let reads: Vec<u32> = reads.into_iter().map(|read| read.join().unwrap()).collect();
         assert!(reads.iter().all(|reads| *reads > 10), "{reads:?}");
         assert_eq!(all(&path).len() as u32, number);
