@@ -112,8 +112,8 @@ impl Reader {
         let (keys, mut is_all) = self.keys_like(death, filter, first, most)?;
         let until = Instant::now() + LOOKING;
         let mut same = Vec::new();
-        for key in &keys {
-            if !is_main && Instant::now() >= until {
+        for (looked_at, key) in keys.iter().enumerate() {
+            if !is_main && looked_at >= LEAST_LOOKED_AT && Instant::now() >= until {
                 is_all = false;
                 break;
             }
@@ -221,6 +221,8 @@ impl First {
 
 /// So long deaths of the same workload are looked for, and so long their records are looked into.
 const LOOKING: Duration = Duration::from_millis(12);
+/// So many records are looked into however long that takes.
+const LEAST_LOOKED_AT: usize = 200;
 /// No more records are looked into for those of the same program.
 const MOST_LOOKED_AT: usize = 1000;
 
