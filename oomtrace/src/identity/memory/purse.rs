@@ -4,7 +4,7 @@
 
 /// Allowance a second, for up to a hundred cgroups; more have more. Together with the looks at
 /// usage this stays below a thousandth of one processor.
-const ALLOWANCE_NS: u64 = 700_000;
+const ALLOWANCE_NS: u64 = 550_000;
 const CGROUPS: u64 = 100;
 /// So many seconds' allowance can be saved up.
 const SAVED_S: u64 = 10;
