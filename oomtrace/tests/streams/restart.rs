@@ -178,6 +178,19 @@ fn feed(
     assert!(!journal.is_broken());
 }
 
+/// The same deaths, and the same is known of each.
+fn assert_known(told: &BTreeMap<String, Death>, whole: &BTreeMap<String, Death>, what: &str) {
+    assert!(told.keys().eq(whole.keys()), "{what}");
+    for (told, whole) in told.values().zip(whole.values()) {
+        assert_eq!(
+            (told.cause, told.mechanism, told.is_final, told.outcome),
+            (whole.cause, whole.mechanism, whole.is_final, whole.outcome),
+            "{what}: {}",
+            whole.id
+        );
+    }
+}
+
 /// So many places in each stream.
 const PLACES: usize = 12;
 
@@ -222,15 +235,7 @@ fn what_is_stored_is_not_told_again_and_nothing_is_missing() {
         for at in places(entries) {
             let told = interrupted(&place, entries, at, 0, Bounds::default());
             let what = format!("{} at {at}", recording.name);
-            assert!(told.keys().eq(whole.keys()), "{what}");
-            for (told, whole) in told.values().zip(whole.values()) {
-                assert_eq!(
-                    (told.cause, told.mechanism, told.is_final, told.outcome),
-                    (whole.cause, whole.mechanism, whole.is_final, whole.outcome),
-                    "{what}: {}",
-                    whole.id
-                );
-            }
+            assert_known(&told, &whole, &what);
         }
     }
 }
@@ -250,15 +255,7 @@ fn what_is_left_out_of_a_journal_is_not_missing() {
             for at in places(entries).step_by(2) {
                 let told = interrupted(&place, entries, at, behind, SMALL);
                 let what = format!("{} at {at}, {behind} behind", recording.name);
-                assert!(told.keys().eq(whole.keys()), "{what}");
-                for (told, whole) in told.values().zip(whole.values()) {
-                    assert_eq!(
-                        (told.cause, told.mechanism, told.is_final, told.outcome),
-                        (whole.cause, whole.mechanism, whole.is_final, whole.outcome),
-                        "{what}: {}",
-                        whole.id
-                    );
-                }
+                assert_known(&told, &whole, &what);
             }
         }
     }
