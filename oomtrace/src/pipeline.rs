@@ -125,7 +125,7 @@ pub struct Pipeline<L: Lookups> {
     sinks: Vec<Box<dyn Sink>>,
     keeper: Keeper,
     /// Deaths that the tracer before had no time to write.
-    untold: Vec<Record>,
+    untold: Vec<Death>,
 }
 
 impl<L: Lookups> Pipeline<L> {
@@ -273,36 +273,26 @@ impl<L: Lookups> Pipeline<L> {
         stored: &mut StoredRevision<'_>,
     ) -> Result<BTreeMap<String, u64>, PipelineError> {
         let held = self.keeper.end_again();
-        // That it has ended nobody has written who was killed: it is no news that it is gone.
-        let is_news = |record: &&Record| !matches!(record, Record::Stopped(_));
-        for record in held.others.iter().filter(is_news) {
+        for record in &held.others {
             for sink in &mut self.sinks {
                 sink.write_again(record).map_err(PipelineError::Sink)?;
             }
         }
         let mut ooms = BTreeMap::new();
-        for record in held.deaths.into_values() {
-            let Record::Death(death) = &record else {
-                continue;
-            };
+        for mut death in held.deaths.into_values() {
             if let (Some(_), Some(cgroup)) = (&death.oom, &death.victim.cgroup) {
                 *ooms.entry(cgroup.clone()).or_default() += 1;
             }
             match stored(&death.id) {
-                Some(stored) if says_as_much(stored, death.revision, death.is_final) => {}
-                Some(_) => self.untold.push(record),
+                Some(stored) if says_as_much(stored, death.revision, death.is_final) => continue,
+                Some(_) => {}
                 // Its first revisions nobody has: whoever counts deaths counts first ones.
-                None => self.untold.push(Record::Death(Box::new(Death {
-                    revision: 1,
-                    ..(**death).clone()
-                }))),
+                None => death.revision = 1,
             }
+            self.untold.push(death);
         }
         // In the order in which they died.
-        self.untold.sort_by_key(|record| match record {
-            Record::Death(death) => death.boottime_ns,
-            _ => 0,
-        });
+        self.untold.sort_by_key(|death| death.boottime_ns);
         self.engine.count_from(self.untold.len() as u64);
         Ok(ooms)
     }
@@ -311,7 +301,10 @@ impl<L: Lookups> Pipeline<L> {
     /// it is there.
     pub fn tell_resumed(&mut self) -> Result<(), PipelineError> {
         let untold = std::mem::take(&mut self.untold);
-        untold.iter().try_for_each(|record| self.emit(record))
+        let mut records = untold
+            .into_iter()
+            .map(|death| Record::Death(Box::new(death)));
+        records.try_for_each(|record| self.emit(&record))
     }
 
     /// Cuts the journal if all is settled, or makes it smaller if it has grown large. `counts`:

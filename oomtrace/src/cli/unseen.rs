@@ -11,7 +11,7 @@ use crate::{
 
 const SECOND_NS: i64 = 1_000_000_000;
 /// So many of the latest stretches are looked at.
-const STRETCHES: usize = 32;
+pub(super) const STRETCHES: usize = 32;
 /// And so many of the latest watches.
 const WATCHES: usize = 256;
 /// So many kills are told.

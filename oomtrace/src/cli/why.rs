@@ -29,7 +29,7 @@ use crate::{
         story::{self, Look},
     },
     store::{Filter, Glance, Reader, Roles, Stored, now_ns},
-    why::{Around, Story, tell},
+    why::{Around, tell},
 };
 
 /// Of a page where nothing says how wide it may be.
@@ -42,8 +42,6 @@ const AFTER: usize = 200;
 const CHOICE: usize = 20;
 /// So many earlier deaths are set beside one.
 const EARLIER: usize = 1000;
-/// So many of the latest stretches in which nobody traced are looked at.
-const STRETCHES: usize = 32;
 /// So many that went with it are looked at.
 const WITH_IT: usize = 1000;
 
@@ -87,13 +85,13 @@ pub(super) fn run(args: &WhyArgs) -> Result<ExitCode> {
         );
     }
     let story = tell(&death, &surroundings.around());
-    if page_to_stdout {
+    if let Some(path) = &args.html {
         let mut page = Vec::new();
         html::write(&mut page, &story)?;
-        return output::print(&page);
-    }
-    if let Some(path) = &args.html {
-        write_page(path, &story)?;
+        if page_to_stdout {
+            return output::print(&page);
+        }
+        write_page(path, &page)?;
     }
     match args.output {
         Format::Json => {
@@ -366,7 +364,7 @@ impl Surroundings {
             with_it: readable(reader.caused_by(&death.id, WITH_IT)?),
             before: readable(reader.earlier(death, EARLIER)?),
             next: reader.next(death)?.and_then(|next| next.death().ok()),
-            unwatched: reader.unwatched(time_ns, STRETCHES)?,
+            unwatched: reader.unwatched(time_ns, unseen::STRETCHES)?,
         })
     }
 
@@ -381,9 +379,7 @@ impl Surroundings {
     }
 }
 
-fn write_page(path: &Path, story: &Story<'_>) -> Result<()> {
-    let mut page = Vec::new();
-    html::write(&mut page, story)?;
+fn write_page(path: &Path, page: &[u8]) -> Result<()> {
     // Arguments and names of others stand in it, as in the store.
     fs::OpenOptions::new()
         .write(true)
@@ -391,6 +387,6 @@ fn write_page(path: &Path, story: &Story<'_>) -> Result<()> {
         .truncate(true)
         .mode(0o600)
         .open(path)
-        .and_then(|mut file| file.write_all(&page))
+        .and_then(|mut file| file.write_all(page))
         .with_context(|| format!("{} cannot be written", path.display()))
 }

@@ -60,7 +60,7 @@ pub(super) struct Keeper {
 #[derive(Debug, Default)]
 pub(super) struct Held {
     /// Of each death the last word, by its id.
-    pub(super) deaths: BTreeMap<String, Record>,
+    pub(super) deaths: BTreeMap<String, Death>,
     pub(super) others: Vec<Record>,
 }
 
@@ -112,8 +112,10 @@ impl Keeper {
         };
         match record {
             Record::Death(death) => {
-                held.deaths.insert(death.id.clone(), record.clone());
+                held.deaths.insert(death.id.clone(), (**death).clone());
             }
+            // That it has ended nobody has written who was killed: it is no news that it is gone.
+            Record::Stopped(_) => {}
             _ => held.others.push(record.clone()),
         }
         true

@@ -123,6 +123,21 @@ struct Inside {
 }
 
 impl Shared {
+    fn new(path: PathBuf, bounds: Bounds) -> Arc<Self> {
+        Arc::new(Self {
+            path,
+            inside: Mutex::new(Inside {
+                waiting: Waiting::new(bounds),
+                commits: 0,
+                is_ending: false,
+                has_ended: false,
+            }),
+            news: Condvar::new(),
+            ended: Condvar::new(),
+            stats: Arc::default(),
+        })
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inside> {
         // What it guards is whole between any two statements.
         self.inside.lock().unwrap_or_else(PoisonError::into_inner)
@@ -138,21 +153,11 @@ impl Shared {
 impl StoreSink {
     /// Starts the thread. The file is opened when the first record has come.
     pub fn start(options: &Options) -> io::Result<Self> {
-        let shared = Arc::new(Shared {
-            path: options.path.clone(),
-            inside: Mutex::new(Inside {
-                waiting: Waiting::new(Bounds {
-                    count: options.most_waiting,
-                    bytes: options.most_waiting_bytes,
-                }),
-                commits: 0,
-                is_ending: false,
-                has_ended: false,
-            }),
-            news: Condvar::new(),
-            ended: Condvar::new(),
-            stats: Arc::default(),
-        });
+        let bounds = Bounds {
+            count: options.most_waiting,
+            bytes: options.most_waiting_bytes,
+        };
+        let shared = Shared::new(options.path.clone(), bounds);
         let work = Work::new(&shared, options.limits);
         let keep = options.keep;
         let thread = std::thread::Builder::new()

@@ -26,18 +26,7 @@ fn gaps(count: usize) -> Waiting {
 
 /// A sink whose thread does what it is told.
 fn sink(patience: Patience, work: impl FnOnce(&Shared) + Send + 'static) -> StoreSink {
-    let shared = Arc::new(Shared {
-        path: PathBuf::from("/deaths.db"),
-        inside: Mutex::new(Inside {
-            waiting: Waiting::new(BOUNDS),
-            commits: 0,
-            is_ending: false,
-            has_ended: false,
-        }),
-        news: Condvar::new(),
-        ended: Condvar::new(),
-        stats: Arc::default(),
-    });
+    let shared = Shared::new(PathBuf::from("/deaths.db"), BOUNDS);
     let its = Arc::clone(&shared);
     StoreSink {
         shared,
