@@ -76,7 +76,7 @@ impl Sink for Progress {
                 ));
             }
             Record::Death(death) if death.revision == 1 => self.say(&printable(&death.summary)),
-            Record::Death(_) => {}
+            Record::Death(_) | Record::Restart(_) => {}
             Record::Gap(gap) if gap.certain => {
                 self.say(&format!("{} events were lost: {}", gap.lost, gap.why));
             }

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     event::text::printable,
     identity::target::{KINDS, Target, unknown_kind},
-    provenance::record::{Death, Gap},
+    provenance::record::{Death, Gap, Restart},
     sinks::{
         html,
         story::{self, Look},
@@ -42,6 +42,8 @@ const AFTER: usize = 200;
 const CHOICE: usize = 20;
 /// So many earlier deaths are set beside one.
 const EARLIER: usize = 1000;
+/// Of those that went with it, so many are asked for what ran again.
+const NEARLY: usize = 32;
 /// So many that went with it are looked at.
 const WITH_IT: usize = 1000;
 
@@ -347,6 +349,7 @@ struct Surroundings {
     cause: Option<Death>,
     with_it: Vec<Death>,
     before: Vec<Death>,
+    restart: Option<Restart>,
     next: Option<Death>,
     unwatched: Vec<Gap>,
 }
@@ -359,9 +362,14 @@ impl Surroundings {
             Some(id) => reader.by_id(id, 1)?.pop(),
             None => None,
         };
+        let with_it = reader.caused_by(&death.id, WITH_IT)?;
+        // It may be another one of them that ended all.
+        let ids = [&death.id].into_iter().chain(&death.caused_by);
+        let ids = ids.chain(with_it.iter().take(NEARLY).map(|one| &one.id));
         Ok(Self {
             cause: cause.and_then(|cause| cause.death().ok()),
-            with_it: readable(reader.caused_by(&death.id, WITH_IT)?),
+            restart: reader.restart(ids.map(String::as_str))?,
+            with_it: readable(with_it),
             before: readable(reader.earlier(death, EARLIER)?),
             next: reader.next(death)?.and_then(|next| next.death().ok()),
             unwatched: reader.unwatched(time_ns, unseen::STRETCHES)?,
@@ -373,6 +381,7 @@ impl Surroundings {
             cause: self.cause.as_ref(),
             with_it: &self.with_it,
             before: &self.before,
+            restart: self.restart.as_ref(),
             next: self.next.as_ref(),
             unwatched: &self.unwatched,
         }

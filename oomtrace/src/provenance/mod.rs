@@ -24,6 +24,7 @@ mod oom;
 pub mod record;
 pub mod redact;
 mod related;
+mod restarts;
 mod role;
 pub mod rules;
 pub mod scope;

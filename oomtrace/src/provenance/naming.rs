@@ -31,7 +31,7 @@ pub fn short(id: &str) -> &str {
 }
 
 /// `web of pod shop/web-6f`, or the id.
-fn container_label(container: &ContainerPlace, known: Option<&Known>) -> String {
+pub(super) fn container_label(container: &ContainerPlace, known: Option<&Known>) -> String {
     let facts = known.and_then(|known| known.facts.as_deref());
     let Some(facts) = facts else {
         return short(&container.id).to_owned();

@@ -24,6 +24,7 @@ pub const SCHEMA: u32 = 1;
 pub enum Record {
     Started(Started),
     Death(Box<Death>),
+    Restart(Restart),
     Gap(Gap),
     Stopped(Stopped),
 }
@@ -56,6 +57,23 @@ pub struct Hooks {
     /// `fentry`, `kprobe` or `tracepoint`.
     pub oom: String,
     pub symbols: bool,
+}
+
+/// A container or a unit runs again after a death that ended it. `started` tells of the tracer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Restart {
+    pub schema: u32,
+    /// The id of that death.
+    pub of: String,
+    /// When its cgroup was made: its first process is about to start.
+    pub time: String,
+    pub boottime_ns: u64,
+    /// From the end of who died.
+    pub after_ms: u64,
+    /// The container that runs now: the same, or another one by its name.
+    pub container: Option<ContainerName>,
+    pub unit: Option<String>,
+    pub summary: String,
 }
 
 /// A stretch in which events were lost.

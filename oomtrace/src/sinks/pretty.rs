@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     event::text::printable,
-    provenance::record::{Death, Gap, Record, Role, Sender, Started, Stopped},
+    provenance::record::{Death, Gap, Record, Restart, Role, Sender, Started, Stopped},
 };
 
 /// See the module.
@@ -90,6 +90,12 @@ impl<W: Write> Pretty<W> {
             self.row("perhaps", &format!("{} ({})", kill.text, kill.source))?;
         }
         Ok(())
+    }
+
+    fn restart(&mut self, restart: &Restart) -> io::Result<()> {
+        let time = clock(&restart.time);
+        let text = self.paint(DIM, &printable(&restart.summary));
+        writeln!(self.to, "{time}  {text}")
     }
 
     fn gap(&mut self, gap: &Gap) -> io::Result<()> {
@@ -269,6 +275,7 @@ impl<W: Write + Send> Sink for Pretty<W> {
                 Seen::Before(Some(news)) => self.news(death, &news),
                 Seen::Before(None) => Ok(()),
             },
+            Record::Restart(restart) => self.restart(restart),
             Record::Gap(gap) => self.gap(gap),
             Record::Stopped(stopped) => {
                 self.settle(true)?;

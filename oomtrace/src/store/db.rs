@@ -9,7 +9,7 @@ use super::{
     error::{Purpose, StoreError, Trouble},
     place::{Lock, opening},
     retention::{self, Limits, Step},
-    row::{Begin, End, Item, Lost, Row, says_as_much},
+    row::{Again, Begin, End, Item, Lost, Row, says_as_much},
     schema::{self, State},
 };
 use crate::provenance::record::Cause;
@@ -211,6 +211,7 @@ fn commit<'a>(
     for item in items {
         match item {
             Item::Death(row) => stored.new += u64::from(death(&transaction, row)?),
+            Item::Restart(again) => restart(&transaction, again)?,
             Item::Started(started) => {
                 let started = resumed(&transaction, started)?;
                 begin(&transaction, &started)?;
@@ -364,6 +365,14 @@ fn end(transaction: &Transaction<'_>, watch: &Begin, stopped: &End) -> rusqlite:
             stopped.time_ns,
             stopped.json
         ])
+        .map(drop)
+}
+
+/// Each death has one at the most: the first.
+fn restart(transaction: &Transaction<'_>, again: &Again) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached("INSERT OR IGNORE INTO restarts (of, time_ns, json) VALUES (?1, ?2, ?3)")?
+        .execute(params![again.of, again.time_ns, again.json])
         .map(drop)
 }
 

@@ -129,6 +129,12 @@ fn delete(connection: &mut Connection, before_ns: i64) -> rusqlite::Result<Optio
         .query_map((before_ns, AT_A_TIME), |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<rusqlite::Result<_>>()?;
     let Some((_, last_ns)) = keys.last().copied() else {
+        let restarts = connection
+            .prepare_cached(
+                "DELETE FROM restarts WHERE of IN
+                     (SELECT of FROM restarts WHERE time_ns < ?1 ORDER BY time_ns LIMIT ?2)",
+            )?
+            .execute((before_ns, AT_A_TIME))?;
         let gaps = connection
             .prepare_cached(
                 "DELETE FROM gaps WHERE key IN
@@ -146,7 +152,7 @@ fn delete(connection: &mut Connection, before_ns: i64) -> rusqlite::Result<Optio
                 )?
                 .execute((before_ns, AT_A_TIME))?
         };
-        return Ok((gaps + watches > 0).then_some(Step {
+        return Ok((restarts + gaps + watches > 0).then_some(Step {
             deleted: 0,
             more: true,
         }));
@@ -166,6 +172,7 @@ fn delete(connection: &mut Connection, before_ns: i64) -> rusqlite::Result<Optio
              ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)",
         [last_ns],
     )?;
+    transaction.execute("DELETE FROM restarts WHERE time_ns < ?1", [last_ns])?;
     transaction.execute("DELETE FROM gaps WHERE to_ns < ?1", [last_ns])?;
     transaction.execute("DELETE FROM watches WHERE seen_ns < ?1", [last_ns])?;
     transaction.commit()?;

@@ -26,6 +26,7 @@ pub(super) mod weight {
 #[derive(Clone, Debug)]
 pub(super) enum Item {
     Death(Box<Row>),
+    Restart(Again),
     Started(Begin),
     Gap(Lost),
     Stopped(End),
@@ -55,6 +56,15 @@ pub(super) struct Row {
     pub(super) cgroup: Option<String>,
     pub(super) unified_cgroup: Option<String>,
     pub(super) caused_by: Option<String>,
+    pub(super) json: String,
+}
+
+/// What a death ended runs again.
+#[derive(Clone, Debug)]
+pub(super) struct Again {
+    /// The id of that death.
+    pub(super) of: String,
+    pub(super) time_ns: i64,
     pub(super) json: String,
 }
 
@@ -93,6 +103,11 @@ impl Item {
         let json = json::line(record)?;
         Ok(match record {
             Record::Death(death) => Self::Death(Box::new(row(death, json))),
+            Record::Restart(restart) => Self::Restart(Again {
+                of: restart.of.clone(),
+                time_ns: time_ns(&restart.time),
+                json,
+            }),
             Record::Started(started) => Self::Started(begin(started, json)),
             Record::Gap(gap) => Self::Gap(lost(gap, json)),
             Record::Stopped(stopped) => Self::Stopped(end(stopped, json)),
@@ -103,6 +118,7 @@ impl Item {
     pub(super) fn bytes(&self) -> usize {
         let (json, rest) = match self {
             Self::Death(row) => (&row.json, size_of::<Row>() + 512),
+            Self::Restart(again) => (&again.json, again.of.len()),
             Self::Started(begin) => (&begin.json, 0),
             Self::Gap(lost) => (&lost.json, 0),
             Self::Stopped(end) => (&end.json, 0),

@@ -106,6 +106,15 @@ const STEPS: &[&str] = &["
     CREATE INDEX deaths_unified ON deaths (unified_cgroup, time_ns, weight) WHERE unified_cgroup IS NOT NULL;
     CREATE INDEX deaths_caused_by ON deaths (caused_by, time_ns, weight) WHERE caused_by IS NOT NULL;
     CREATE INDEX watches_seen ON watches (seen_ns);
+",
+    // When what a death ended ran again.
+    "
+    CREATE TABLE restarts (
+        of TEXT PRIMARY KEY,
+        time_ns INTEGER NOT NULL,
+        json TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX restarts_time ON restarts (time_ns);
 "];
 
 /// The version that this program writes.

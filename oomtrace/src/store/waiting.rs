@@ -20,7 +20,7 @@ pub(super) struct Bounds {
 pub(super) struct Count {
     /// Each once, however many revisions of it there are.
     pub(super) deaths: usize,
-    /// Starts, ends and gaps.
+    /// Restarts; the tracer's own starts, ends and gaps.
     pub(super) others: usize,
 }
 
@@ -50,8 +50,8 @@ impl fmt::Display for Count {
         };
         match (self.deaths, self.others) {
             (_, 0) => write!(to, "{deaths}"),
-            (0, _) => write!(to, "{others} of when oomtrace watched (no death)"),
-            _ => write!(to, "{deaths} (and {others} of when oomtrace watched)"),
+            (0, _) => write!(to, "{others} of no death"),
+            _ => write!(to, "{deaths} (and {others} of no death)"),
         }
     }
 }
@@ -292,8 +292,8 @@ mod tests {
         for (deaths, others, said) in [
             (1, 0, "1 death"),
             (2, 0, "2 deaths"),
-            (1, 2, "1 death (and 2 records of when oomtrace watched)"),
-            (0, 1, "1 record of when oomtrace watched (no death)"),
+            (1, 2, "1 death (and 2 records of no death)"),
+            (0, 1, "1 record of no death"),
         ] {
             assert_eq!(Count { deaths, others }.to_string(), said);
         }

@@ -14,7 +14,7 @@ pub use self::{
     timeline::{Moment, offset},
     unseen::Unwatched,
 };
-use crate::provenance::record::{Death, Gap};
+use crate::provenance::record::{Death, Gap, Restart};
 
 /// Version of the layout of what is told as JSON.
 pub const SCHEMA: u32 = 1;
@@ -33,6 +33,8 @@ pub struct Story<'a> {
     pub earlier: Option<Earlier>,
     /// Ids of deaths that this one led to, or that came with it.
     pub with_it: Vec<&'a str>,
+    /// When what it ended ran again, if that was seen.
+    pub restart: Option<&'a Restart>,
     /// Stretches after it in which nobody traced: another death of it may be missing.
     pub unwatched: Vec<Unwatched<'a>>,
 }
@@ -46,6 +48,8 @@ pub struct Around<'a> {
     pub with_it: &'a [Death],
     /// Deaths of the same workload before it, the latest first.
     pub before: &'a [Death],
+    /// When what it ended ran again.
+    pub restart: Option<&'a Restart>,
     /// The next death of the same workload.
     pub next: Option<&'a Death>,
     /// Stretches after it in which nobody traced, the latest first.
@@ -66,6 +70,7 @@ pub fn tell<'a>(death: &'a Death, around: &Around<'a>) -> Story<'a> {
             .iter()
             .map(|other| other.id.as_str())
             .collect(),
+        restart: around.restart,
         unwatched: unseen::of(death, around.next, around.unwatched),
     }
 }

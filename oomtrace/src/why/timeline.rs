@@ -6,7 +6,7 @@ use time::{Duration, OffsetDateTime, format_description::well_known::Rfc3339};
 use super::Around;
 use crate::provenance::{
     human_duration,
-    record::{Cause, Death, Mechanism, Outcome, Sender, Stop},
+    record::{Cause, Death, Mechanism, Outcome, Restart, Sender, Stop},
 };
 
 /// Of those that died with it, so many are named.
@@ -20,7 +20,7 @@ pub struct Moment {
     /// From the SIGKILL (from the end, if there was none); below zero: before it.
     pub offset_ms: i64,
     /// What it was, for programs: `started`, `led_to_it`, `stop_request`, `sigkill`, `ended`,
-    /// `with_it`, `next_start`.
+    /// `with_it`, `restart`, `next_start`.
     pub what: &'static str,
     pub text: String,
 }
@@ -38,7 +38,7 @@ pub(super) fn of(death: &Death, around: &Around<'_>) -> Vec<Moment> {
             text: format!("led to it: {}", cause.summary),
         }))
         .chain(with_it(death, around.with_it))
-        .chain(around.next.and_then(|next| next_start(death, next)))
+        .chain(again(death, around.restart, around.next))
         .collect();
     moments.sort_by_key(|moment| moment.offset_ms);
     moments
@@ -264,6 +264,30 @@ fn with_it(death: &Death, others: &[Death]) -> Vec<Moment> {
         })
     });
     told.collect()
+}
+
+/// When it ran again, and how that ended, if it has.
+fn again(death: &Death, restart: Option<&Restart>, next: Option<&Death>) -> Option<Moment> {
+    let next_start = next.and_then(|next| next_start(death, next));
+    let Some(restart) = restart else {
+        return next_start;
+    };
+    let ms = |ns: u64| i64::try_from(ns / 1_000_000).unwrap_or(i64::MAX);
+    let offset_ms = ms(restart.boottime_ns).checked_sub(ms(death.boottime_ns))?;
+    let is_of_it = |start: &&Moment| start.offset_ms >= offset_ms;
+    let how_next = next_start.as_ref().filter(is_of_it).and(next);
+    Some(Moment {
+        time: restart.time.clone(),
+        offset_ms,
+        what: "restart",
+        text: how_next.map_or_else(
+            || restart.summary.clone(),
+            |next| {
+                let (who, cause) = (next.victim.label(), next.cause.name());
+                format!("{}, as {who} (which died of {cause})", restart.summary)
+            },
+        ),
+    })
 }
 
 /// When it ran again, as its next death tells.

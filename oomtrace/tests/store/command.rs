@@ -7,7 +7,7 @@ use std::{
 
 use oomtrace::provenance::record::{Cause, Death, Role};
 
-use crate::support::{Folder, death, record, store};
+use crate::support::{Folder, at, death, record, restart, store};
 
 fn oomtrace(path: &Path, args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_oomtrace"))
@@ -215,6 +215,28 @@ fn times_are_typed_as_they_are_shown() {
     let empty = oomtrace(&folder.store(), &["list", "--since", "2h", "--until", "3h"]);
     assert_eq!(empty.status.code(), Some(2), "{empty:?}");
     assert!(stderr(&empty).contains("do: "), "{}", stderr(&empty));
+}
+
+#[test]
+fn why_tells_when_it_ran_again() {
+    let folder = filled();
+    let mut along = death(5);
+    along.caused_by = Some(death(4).id);
+    store(
+        &folder.store(),
+        [record(along), restart(&death(4), &at(0.0))],
+    );
+    for (target, count) in [("pid:4", 1), ("pid:5", 1), ("pid:42", 0)] {
+        let done = oomtrace(&folder.store(), &["why", target]);
+        let text = stdout(&done);
+        let said = text
+            .matches("+5.0 s  job.service was started again")
+            .count();
+        assert_eq!(said, count, "{text}");
+    }
+    let done = oomtrace(&folder.store(), &["why", "pid:4", "--output", "json"]);
+    let story: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!(story["restart"]["unit"], "job.service");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use oomtrace::{
 use rusqlite::Connection;
 
 use crate::support::{
-    Folder, all, at, death, gap, pids, record, resumed, started, stopped, store, wait_for,
+    Folder, all, at, death, gap, pids, record, restart, resumed, started, stopped, store, wait_for,
 };
 
 fn mode(path: &Path) -> u32 {
@@ -192,6 +192,30 @@ fn tracers_that_go_on_with_one_another_are_one_watch() {
     store(&folder.store(), [resumed(&at(-100.0), &at(-200.0))]);
     let watches = Reader::open(&folder.store()).unwrap().watches(10).unwrap();
     assert_eq!(watches.len(), 3);
+}
+
+#[test]
+fn it_is_known_what_ran_again() {
+    let folder = Folder::new();
+    let (first, second) = (death(1), death(2));
+    store(
+        &folder.store(),
+        [
+            record(first.clone()),
+            record(second.clone()),
+            restart(&second, &at(5.0)),
+            // A tracer that tells it again knows it from a journal.
+            restart(&second, &at(6.0)),
+        ],
+    );
+    let reader = Reader::open(&folder.store()).unwrap();
+    let of = |ids: &[&Death]| {
+        let ids = ids.iter().map(|death| death.id.as_str());
+        reader.restart(ids).unwrap().map(|restart| restart.time)
+    };
+    assert_eq!(of(&[&first]), None);
+    assert_eq!(of(&[&second]), Some(at(5.0)));
+    assert_eq!(of(&[&first, &second]), Some(at(5.0)));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use oomtrace::{
 };
 
 use crate::support::{
-    Folder, all, at, death, gap, pids, record, started, stopped, store, wait_for,
+    Folder, all, at, death, gap, pids, record, restart, started, stopped, store, wait_for,
 };
 
 /// What the store takes: the file and all beside it.
@@ -118,6 +118,8 @@ fn what_is_too_old_goes() {
             gap(&at(-31.6 * DAY), &at(-31.5 * DAY)),
             stopped(&at(-31.4 * DAY)),
             aged(1, 31.0),
+            restart(&death(1), &at(-30.9 * DAY)),
+            restart(&death(3), &at(-29.8 * DAY)),
             aged(2, 30.1),
             aged(3, 29.9),
             aged(4, 0.0),
@@ -138,6 +140,8 @@ fn what_is_too_old_goes() {
     left.sort_unstable();
     assert_eq!(left, [3, 4, 5]);
     let reader = Reader::open(&folder.store()).unwrap();
+    let runs_again = |number| reader.restart([&*death(number).id]).unwrap().is_some();
+    assert!(!runs_again(1) && runs_again(3));
     assert!(reader.watches(10).unwrap().is_empty());
     assert!(reader.losses(i64::MIN).unwrap().is_empty());
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use oomtrace::{
-    provenance::record::{Death, Gap, Record, Started, Stopped},
+    provenance::record::{Death, Gap, Record, Restart, Started, Stopped},
     sinks::Sink as _,
     store::{Options, Reader, StoreSink, Stored},
 };
@@ -98,6 +98,20 @@ pub(crate) fn gap(from: &str, to: &str) -> Record {
             "from_boottime_ns":1,"to_boottime_ns":2,"certain":true,"why":"the ring buffer was full"}}"#
     );
     Record::Gap(serde_json::from_str::<Gap>(&json).unwrap())
+}
+
+/// What this death ended ran again then.
+pub(crate) fn restart(of: &Death, time: &str) -> Record {
+    Record::Restart(Restart {
+        schema: 1,
+        of: of.id.clone(),
+        time: time.to_owned(),
+        boottime_ns: of.boottime_ns + 5_000_000_000,
+        after_ms: 4_999,
+        container: None,
+        unit: Some("job.service".to_owned()),
+        summary: "job.service was started again, 5.0 s after it had ended".to_owned(),
+    })
 }
 
 /// Stores records and ends.

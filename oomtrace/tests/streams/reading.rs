@@ -27,7 +27,7 @@ fn changed(change: impl FnOnce(&mut Value)) -> Result<Death, serde_json::Error> 
 
 #[test]
 fn every_record_is_the_same_when_it_is_written_again() {
-    let mut seen = [0; 4];
+    let mut seen = [0; 5];
     for recording in recordings::ALL.iter() {
         let ran = run(recording.events.iter().cloned());
         for record in ran.records() {
@@ -40,6 +40,7 @@ fn every_record_is_the_same_when_it_is_written_again() {
                 Record::Death(_) => 1,
                 Record::Gap(_) => 2,
                 Record::Stopped(_) => 3,
+                Record::Restart(_) => 4,
             }] += 1;
         }
     }

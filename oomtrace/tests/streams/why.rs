@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use oomtrace::{
     event::Sigkill,
-    provenance::record::{Cause, Death, Gap, Inferred},
+    provenance::record::{Cause, Death, Gap, Inferred, Restart},
     sinks::{
         html,
         story::{self, Look},
@@ -285,6 +285,62 @@ fn deaths_that_are_alike_are_said_to_be() {
     assert_eq!((earlier.every_s, earlier.level_bytes), (None, None));
     assert_eq!(earlier.grace_too_short_ms, None);
     assert_eq!(tell(&all[3], &Around::default()).earlier, None);
+}
+
+/// It ran again when that was seen, or when the next one that died had started.
+#[test]
+fn that_it_runs_again_is_said_once() {
+    let mut all = again(&[60], &[1; 2]);
+    let (next, death) = (all.remove(0), all.remove(0));
+    let restart = |after_ns| Restart {
+        schema: 1,
+        of: death.id.clone(),
+        time: death.time.clone(),
+        boottime_ns: death.boottime_ns + after_ns,
+        after_ms: after_ns / 1_000_000,
+        container: None,
+        unit: Some("web.service".to_owned()),
+        summary: "web.service was started again".to_owned(),
+    };
+    let seen = restart(S);
+    let told = |restart, next| {
+        let around = Around {
+            restart,
+            next,
+            ..Around::default()
+        };
+        let story = tell(&death, &around);
+        let moments = story.timeline.iter();
+        let moments = moments.filter(|moment| ["restart", "next_start"].contains(&moment.what));
+        let said: Vec<_> = moments
+            .map(|moment| (moment.what, moment.offset_ms, moment.text.clone()))
+            .collect();
+        said
+    };
+    assert_eq!(told(None, None), []);
+    let [(what, ..)] = &told(None, Some(&next))[..] else {
+        panic!()
+    };
+    assert_eq!(*what, "next_start");
+    let alone = told(Some(&seen), None);
+    assert_eq!(
+        alone,
+        [("restart", 1_000, "web.service was started again".to_owned())]
+    );
+    let both = told(Some(&seen), Some(&next));
+    let died = format!(
+        "web.service was started again, as {} (which died of {})",
+        next.victim.label(),
+        next.cause.name()
+    );
+    assert_eq!(both, [("restart", 1_000, died)]);
+    // The one that died next ran before that.
+    let later = restart(3600 * S);
+    let [(_, offset_ms, text)] = &told(Some(&later), Some(&next))[..] else {
+        panic!()
+    };
+    assert_eq!(*offset_ms, 3_600_000);
+    assert_eq!(text, "web.service was started again");
 }
 
 /// What others tell of the time in which nobody traced belongs to the story where it happened there.

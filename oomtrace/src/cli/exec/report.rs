@@ -143,6 +143,8 @@ impl Sink for Report {
             Record::Death(death) => self.is_ours(death),
             Record::Gap(_) => true,
             Record::Started(_) | Record::Stopped(_) => !self.for_people,
+            // What it runs are processes.
+            Record::Restart(_) => false,
         };
         if wanted {
             self.inner.write(record)

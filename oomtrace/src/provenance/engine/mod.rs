@@ -18,6 +18,7 @@ use super::{
     oom,
     record::{self, Gap, Record, SCHEMA, Started},
     related::Related,
+    restarts::Restarts,
     rules::Rules,
     scope::{Candidate, Scope},
 };
@@ -50,6 +51,7 @@ pub struct Engine {
     /// Deaths that were written and may be written again.
     pub(super) late: HashMap<Group, Late>,
     related: Related,
+    pub(super) restarts: Restarts,
     pub(super) scope: Scope,
     pub(super) candidates: Vec<Candidate>,
     attached_ns: Option<u64>,
@@ -92,6 +94,7 @@ impl Engine {
             containers: Containers::default(),
             late: HashMap::new(),
             related: Related::default(),
+            restarts: Restarts::default(),
             scope: Scope::default(),
             candidates: Vec::new(),
             attached_ns: None,

@@ -80,6 +80,7 @@ impl Engine {
         if death.revision == 1 {
             self.deaths += 1;
         }
+        self.note_over(&death);
         out.push(Output::record(Record::Death(death)));
         Told::Written
     }

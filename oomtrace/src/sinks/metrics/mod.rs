@@ -102,7 +102,7 @@ impl Sink for Metrics {
                 self.deaths.take(death, Instant::now());
             }
             Record::Gap(gap) => self.families.gap(gap),
-            Record::Stopped(_) => {}
+            Record::Restart(_) | Record::Stopped(_) => {}
         }
         Ok(())
     }

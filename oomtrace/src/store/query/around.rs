@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use rusqlite::ToSql;
+use rusqlite::{OptionalExtension as _, ToSql};
 use serde::Deserialize;
 
 use super::{Filter, Lead, Reader, Roles, SELECT, Stored};
 use crate::{
     identity::target::Target,
-    provenance::record::{Death, Role},
+    provenance::record::{Death, Record, Restart, Role},
     store::{error::StoreError, row::parse_time},
 };
 
@@ -200,6 +200,27 @@ impl Reader {
             ..Filter::default()
         };
         self.list(&filter, None, limit)
+    }
+
+    /// When what the first of these deaths ended ran again; of the first one of which that is known.
+    pub fn restart<'a>(
+        &self,
+        ids: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Option<Restart>, StoreError> {
+        let of = |id: &str| -> rusqlite::Result<Option<String>> {
+            self.connection
+                .prepare_cached("SELECT json FROM restarts WHERE of = ?1")?
+                .query_row([id], |row| row.get(0))
+                .optional()
+        };
+        for id in ids {
+            let json = of(id).map_err(|error| self.failed(&error))?;
+            let record = json.and_then(|json| serde_json::from_str(&json).ok());
+            if let Some(Record::Restart(restart)) = record {
+                return Ok(Some(restart));
+            }
+        }
+        Ok(None)
     }
 }
 

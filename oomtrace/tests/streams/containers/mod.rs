@@ -4,6 +4,7 @@
 mod advice;
 mod ends;
 mod names;
+mod restarts;
 mod roles;
 mod scopes;
 mod units;
