@@ -184,6 +184,31 @@ impl<'a> Scene<'a> {
         compared.deaths
     }
 
+    /// What the death of this process has ended runs again, and that is told once, as this.
+    pub(crate) fn runs_again(&self, deaths: &[Value], victim: i32, wanted: &[(&str, &str)]) {
+        let of_victim = |death: &&Value| death["victim"]["pid"] == victim;
+        let Some(death) = deaths.iter().find(of_victim) else {
+            return self.differs(format!("no death of {victim}, that it could run again"));
+        };
+        let is_restart =
+            |record: &&Value| record["type"] == "restart" && record["of"] == death["id"];
+        let tracer = &self.ground.tracer;
+        let is_told = |records: &[Value]| records.iter().any(|record| is_restart(&record));
+        tracer.wait_for(self.mark, self.ground.options.record_limit(), is_told);
+        let records = tracer.records(self.mark);
+        let restarts: Vec<&Value> = records.iter().filter(is_restart).collect();
+        let [restart] = restarts[..] else {
+            return self.differs(format!("{} restarts: {restarts:?}", restarts.len()));
+        };
+        let summary = restart["summary"].as_str().unwrap_or_default().to_owned();
+        for (pointer, value) in wanted {
+            if restart.pointer(pointer).and_then(Value::as_str) != Some(value) {
+                self.differs(format!("{pointer} is not {value}: {restart}"));
+            }
+        }
+        self.findings.borrow_mut().summaries.push(summary);
+    }
+
     /// The node's own records of this case so far.
     pub(crate) fn records(&self) -> Vec<Value> {
         self.ground.tracer.records(self.mark)

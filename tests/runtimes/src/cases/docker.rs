@@ -21,7 +21,6 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("docker-stop-shorter", Part::Docker, stop_shorter),
     Case::new("docker-kill", Part::Docker, kill),
     Case::new("docker-rm-force", Part::Docker, rm_force),
-    Case::new("docker-restart", Part::Docker, restart),
     Case::new("docker-host-pid", Part::Docker, host_pid),
     Case::new("docker-exec-kill", Part::Docker, exec_kill),
     Case::new("docker-host-kill", Part::Docker, host_kill),
@@ -179,23 +178,6 @@ fn rm_force(scene: &Scene) -> Result<()> {
     let expected = [
         Expected::init("sh", init, KILLED).by("docker"),
         Expected::with_init("sleep", 0).pid(child),
-    ];
-    scene.deaths(&container.subject(), &expected);
-    Ok(())
-}
-
-/// One container, two runs.
-fn restart(scene: &Scene) -> Result<()> {
-    let container = Container::run(scene, &[], &["sh", "-c", STUBBORN])?;
-    let first = container.init_and("sleep")?;
-    docker(scene, &["restart", "--time", "1", &container.name])?;
-    let second = container.init_and("sleep")?;
-    docker(scene, &["kill", &container.name])?;
-    let expected = [
-        Expected::init("sh", first.0, STOPPED.stop("delivered")).by("docker"),
-        Expected::with_init("sleep", 0).pid(first.1),
-        Expected::init("sh", second.0, KILLED).by("docker"),
-        Expected::with_init("sleep", 2).pid(second.1),
     ];
     scene.deaths(&container.subject(), &expected);
     Ok(())

@@ -9,6 +9,7 @@ mod docker_oom;
 mod earlyoom;
 mod pod;
 mod podman;
+mod restarts;
 mod runc;
 mod service;
 mod sidecar;
@@ -69,6 +70,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         cri::CASES,
         sidecar::CASES,
         podman::CASES,
+        restarts::CASES,
         runc::CASES,
         crun::CASES,
         systemd::CASES,

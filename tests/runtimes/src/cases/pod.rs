@@ -53,6 +53,8 @@ pub(super) struct Plan {
     pub(super) command: Vec<String>,
     pub(super) mounts: Vec<m::Mount>,
     pub(super) privileged: bool,
+    /// How many of this name were there before it.
+    pub(super) attempt: u32,
 }
 
 impl<'a> Pod<'a> {
@@ -133,6 +135,7 @@ impl<'a> Pod<'a> {
             command: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
             mounts: Vec::new(),
             privileged: false,
+            attempt: 0,
         })
     }
 
@@ -151,7 +154,7 @@ impl<'a> Pod<'a> {
         let config = m::ContainerConfig {
             metadata: Some(m::ContainerMetadata {
                 name: name.to_owned(),
-                attempt: 0,
+                attempt: plan.attempt,
             }),
             image: Some(m::Image {
                 image: IMAGE.to_owned(),

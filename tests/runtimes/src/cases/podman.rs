@@ -28,7 +28,7 @@ pub(crate) const V1_OPTIONS: &[&str] = &[
     "--log-level=error",
 ];
 
-fn podman(scene: &Scene, args: &[&str]) -> Result<String> {
+pub(super) fn podman(scene: &Scene, args: &[&str]) -> Result<String> {
     let mut command = tools::command("podman");
     if scene.ground.place.cgroup_v1 {
         command.args(V1_OPTIONS);
@@ -49,10 +49,10 @@ fn by_shell(scene: &Scene, args: &[&str]) -> Result<String> {
     tools::output(tools::command("sh").args(["-c", &line]), scene.limit())
 }
 
-struct Container<'a> {
+pub(super) struct Container<'a> {
     scene: &'a Scene<'a>,
-    name: String,
-    id: String,
+    pub(super) name: String,
+    pub(super) id: String,
 }
 
 impl Drop for Container<'_> {
@@ -63,7 +63,7 @@ impl Drop for Container<'_> {
 }
 
 impl<'a> Container<'a> {
-    fn run(scene: &'a Scene, options: &[&str], command: &[&str]) -> Result<Self> {
+    pub(super) fn run(scene: &'a Scene, options: &[&str], command: &[&str]) -> Result<Self> {
         let name = scene.unique();
         let mut args = vec!["run", "--detach", "--network=none", "--name", &name];
         // Without CAP_SYS_RESOURCE, limits cannot be raised to Podman's own.
@@ -96,12 +96,12 @@ impl<'a> Container<'a> {
         Ok(self.inspect("{{.State.Pid}}")?.trim().parse()?)
     }
 
-    fn init_and(&self, comm: &str) -> Result<(i32, i32)> {
+    pub(super) fn init_and(&self, comm: &str) -> Result<(i32, i32)> {
         let init = self.init()?;
         Ok((init, tools::child(init, comm, self.scene.limit())?))
     }
 
-    fn subject(&self) -> Subject {
+    pub(super) fn subject(&self) -> Subject {
         Subject::container("podman", &self.id)
             .with("/container/name", &self.name)
             .with("/container/image", Is::Saying("oomtrace-busybox"))

@@ -86,6 +86,7 @@ impl<'a> Sidecar<'a> {
             command: command.into_iter().map(str::to_owned).collect(),
             mounts,
             privileged: true,
+            attempt: 0,
         })?;
         let log = pod.log(&container);
         let sidecar = Self {
