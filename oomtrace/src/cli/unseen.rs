@@ -1,5 +1,5 @@
 //! What is said where a death may be missing: when nobody traced, and what others say of that time;
-//! and which events were lost.
+//! of when not all was kept; and which events were lost.
 
 use super::when;
 use crate::{
@@ -23,7 +23,7 @@ const NOTED_NS: i64 = 3 * 60 * SECOND_NS;
 
 /// What is stored of the time in which a death may be missing.
 struct Unseen {
-    /// In which nobody traced, the latest first.
+    /// In which nobody traced, or of which not all was kept, the latest first.
     gaps: Vec<Gap>,
     losses: Vec<Loss>,
     /// The latest first.
@@ -45,6 +45,7 @@ pub(super) fn note(
     let lines: Vec<String> = [
         open_end(&unseen.watches, now_ns()),
         untraced(&unseen, since_ns, typed),
+        unkept(&unseen.gaps),
         lost(&unseen.losses, true),
         lost(&unseen.losses, false),
     ]
@@ -85,7 +86,8 @@ fn untraced(unseen: &Unseen, since_ns: i64, typed: Option<&str>) -> Option<Strin
         stretches.retain(|(from_ns, _)| from_ns > oldest_ns);
     }
     stretches.retain(|(_, to_ns)| *to_ns > since_ns);
-    stretches.extend(gaps);
+    let untraced = unseen.gaps.iter().filter(|gap| !gap.is_unkept());
+    stretches.extend(untraced.filter_map(times));
     stretches.sort_unstable_by_key(|(_, to_ns)| std::cmp::Reverse(*to_ns));
     let latest = stretches.first()?;
     let mut text = format!("nobody traced {}", stretch(*latest));
@@ -113,6 +115,19 @@ fn untraced(unseen: &Unseen, since_ns: i64, typed: Option<&str>) -> Option<Strin
         text.push_str(&format!("\n  and {more} more OOM kills are inferred"));
     }
     Some(text)
+}
+
+/// The latest stretch of which not all was kept.
+fn unkept(gaps: &[Gap]) -> Option<String> {
+    let mut gaps = gaps.iter().filter(|gap| gap.is_unkept());
+    let latest = gaps.next()?;
+    let before = match gaps.count() {
+        0 => String::new(),
+        1 => ", and in a stretch before that".to_owned(),
+        before => format!(", and in {before} stretches before that"),
+    };
+    let unseen = latest.unseen(&stretch(times(latest)?));
+    Some(format!("{unseen}{before}: {}", printable(&latest.why)))
 }
 
 /// Whether a kill may be of whom somebody points at: by its process id, its command or a name in a
@@ -269,6 +284,38 @@ mod tests {
         let text = at(pinned, 2000).unwrap();
         assert!(text.contains("left its programs attached"), "{text}");
         assert_eq!(open_end(&[], 0), None);
+    }
+
+    #[test]
+    fn what_was_not_kept_is_not_said_to_be_untraced() {
+        let gap = |kind: &str, from: &str| Gap {
+            schema: 1,
+            lost: 0,
+            kind: kind.to_owned(),
+            cpu: None,
+            from: format!("2026-11-28T{from}:00Z"),
+            to: format!("2026-11-28T{from}:30Z"),
+            from_boottime_ns: 0,
+            to_boottime_ns: 0,
+            certain: false,
+            why: "the disk was full".to_owned(),
+            inferred: Vec::new(),
+        };
+        let unkept_alone = Unseen {
+            gaps: vec![gap("unkept", "12:00"), gap("unkept", "11:00")],
+            losses: Vec::new(),
+            watches: Vec::new(),
+        };
+        assert_eq!(untraced(&unkept_alone, 0, None), None);
+        let text = unkept(&unkept_alone.gaps).unwrap();
+        assert!(text.starts_with("what was seen from 2026-11-28"), "{text}");
+        assert!(
+            text.ends_with(
+                " may not have been kept, and in a stretch before that: the disk was full"
+            ),
+            "{text}"
+        );
+        assert_eq!(unkept(&[gap("any", "12:00")]), None);
     }
 
     #[test]

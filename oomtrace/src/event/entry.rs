@@ -67,12 +67,15 @@ pub struct Lost {
     pub why: String,
 }
 
-/// A stretch in which nobody traced, between two tracers.
+/// A stretch between two tracers of which deaths may be missing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unwatched {
     pub from_ns: u64,
     pub to_ns: u64,
     pub why: String,
+    /// Somebody traced, and what was seen could not be kept, or not be read.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub was_traced: bool,
     /// What others say of it.
     pub kills: Vec<InferredKill>,
 }

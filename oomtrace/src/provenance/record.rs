@@ -76,12 +76,16 @@ pub struct Restart {
     pub summary: String,
 }
 
-/// A stretch in which events were lost.
+/// The kind of a stretch of which what was seen may not have been kept.
+pub(crate) const UNKEPT: &str = "unkept";
+
+/// A stretch in which events were lost, or of which deaths may be missing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Gap {
     pub schema: u32,
     pub lost: u64,
-    /// The kind of what was lost.
+    /// The kind of what was lost; where nothing was counted, `any` (nobody traced) or `unkept` (what
+    /// was seen may not have been kept).
     pub kind: String,
     pub cpu: Option<u32>,
     pub from: String,
@@ -94,6 +98,24 @@ pub struct Gap {
     /// What others say of a stretch in which nobody traced. None of it was seen.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inferred: Vec<Inferred>,
+}
+
+impl Gap {
+    /// What was seen in it may not have been kept.
+    #[must_use]
+    pub fn is_unkept(&self) -> bool {
+        self.kind == UNKEPT
+    }
+
+    /// That deaths of a stretch (`from … to …`) may be missing, and in which way.
+    #[must_use]
+    pub fn unseen(&self, stretch: &str) -> String {
+        if self.is_unkept() {
+            format!("what was seen {stretch} may not have been kept")
+        } else {
+            format!("nobody traced {stretch}")
+        }
+    }
 }
 
 /// OOM kills that were concluded from what others have counted or logged.

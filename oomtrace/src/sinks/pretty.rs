@@ -78,12 +78,10 @@ impl<W: Write> Pretty<W> {
         writeln!(self.to, "{head}")
     }
 
-    /// A stretch in which nobody traced.
+    /// A stretch of which deaths may be missing.
     fn unwatched(&mut self, gap: &Gap) -> io::Result<()> {
-        let text = format!(
-            "nobody traced between {} and {}: {}",
-            gap.from, gap.to, gap.why
-        );
+        let stretch = format!("between {} and {}", gap.from, gap.to);
+        let text = format!("{}: {}", gap.unseen(&stretch), gap.why);
         let text = self.paint(YELLOW, &printable(&text));
         writeln!(self.to, "{text}")?;
         for kill in &gap.inferred {

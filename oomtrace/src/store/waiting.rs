@@ -6,7 +6,8 @@ use std::{
     fmt,
 };
 
-use super::row::Item;
+use super::row::{Item, Unkept};
+use crate::provenance::record::Record;
 
 /// How much may wait.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +70,8 @@ pub(super) struct Waiting {
     under_way: UnderWay,
     /// What had to go so far.
     dropped: Count,
+    /// The deaths among it of which the store does not know yet that they lack.
+    unkept: Option<Unkept>,
 }
 
 #[derive(Debug, Default)]
@@ -77,7 +80,12 @@ struct UnderWay {
     others: usize,
     /// The place of the oldest.
     first: Option<u64>,
+    /// The last of it says that these lack.
+    unkept: Option<Unkept>,
 }
+
+/// The place of what is in no place, for it is made up anew each time.
+const NO_PLACE: u64 = u64::MAX;
 
 impl Waiting {
     pub(super) fn new(bounds: Bounds) -> Self {
@@ -89,6 +97,7 @@ impl Waiting {
             bytes: 0,
             under_way: UnderWay::default(),
             dropped: Count::NOTHING,
+            unkept: None,
         }
     }
 
@@ -145,8 +154,8 @@ impl Waiting {
         self.shrink()
     }
 
-    /// The oldest, so many of them at the most. They are under way until they are stored or given
-    /// back.
+    /// The oldest, so many of them at the most, and behind the last what is missing. They are under
+    /// way until they are stored or given back.
     pub(super) fn take(&mut self, count: usize) -> Vec<(u64, Item)> {
         let mut taken = Vec::new();
         while taken.len() < count
@@ -161,6 +170,16 @@ impl Waiting {
             }
             taken.push(first);
         }
+        if taken.len() < count
+            && let Some(unkept) = self.unkept.take()
+        {
+            match Item::of(&Record::Gap(unkept.gap())) {
+                Ok(item) => taken.push((NO_PLACE, item)),
+                // It was said, and is counted.
+                Err(error) => log::error!("a gap cannot be stored: {error}"),
+            }
+            self.under_way.unkept = Some(unkept);
+        }
         taken
     }
 
@@ -171,8 +190,12 @@ impl Waiting {
 
     /// Gives back what could not be stored, and returns how many of the oldest had to go.
     pub(super) fn give_back(&mut self, taken: Vec<(u64, Item)>) -> u64 {
-        self.under_way = UnderWay::default();
+        let under_way = std::mem::take(&mut self.under_way);
+        self.lack(under_way.unkept);
         for (place, item) in taken {
+            if place == NO_PLACE {
+                continue;
+            }
             // Its next revision has come meanwhile, and has all that this one has.
             if let Item::Death(row) = &item
                 && self.deaths.contains_key(&row.id)
@@ -203,6 +226,13 @@ impl Waiting {
         Some((place, item))
     }
 
+    fn lack(&mut self, more: Option<Unkept>) {
+        self.unkept = match (self.unkept, more) {
+            (Some(one), Some(other)) => Some(one.and(other)),
+            (one, other) => one.or(other),
+        };
+    }
+
     fn shrink(&mut self) -> u64 {
         let mut dropped = 0;
         while self.items.len() > self.bounds.count || self.bytes > self.bounds.bytes {
@@ -210,6 +240,9 @@ impl Waiting {
                 break;
             };
             self.dropped.add(&item);
+            if let Item::Death(row) = &item {
+                self.lack(Some(Unkept::of(row)));
+            }
             dropped += 1;
         }
         dropped
@@ -231,7 +264,8 @@ mod tests {
             id: id.to_owned(),
             revision,
             is_final: false,
-            time_ns: 1,
+            time_ns: i64::from(revision),
+            boottime_ns: 7,
             weight: 2,
             boot_id: String::new(),
             cause: String::new(),
@@ -333,6 +367,33 @@ mod tests {
     }
 
     #[test]
+    fn what_had_to_go_is_stored_as_a_gap_once() {
+        let told = |taken: &[(u64, Item)]| match &taken.last().unwrap().1 {
+            Item::Gap(gap) => (gap.from_ns, gap.to_ns, gap.json.contains("2 deaths")),
+            other => panic!("{other:?}"),
+        };
+        let mut waiting = Waiting::new(BOUNDS);
+        for (revision, id) in (1000..).step_by(1000).zip(["a", "b", "c", "d"]) {
+            waiting.push(death(id, revision));
+        }
+        // Behind all that waits, and again if the disk does not take it.
+        assert_eq!(names(&waiting.take(3)), ["b.2000", "c.3000", "d.4000"]);
+        waiting.stored();
+        let taken = waiting.take(3);
+        assert_eq!(told(&taken), (1000, 1000, false));
+        assert_eq!(waiting.give_back(taken), 0);
+        assert_eq!((waiting.len(), waiting.stored_to()), (0, 4));
+        for (revision, id) in (5000..).step_by(1000).zip(["e", "f", "g", "h"]) {
+            waiting.push(death(id, revision));
+        }
+        let taken = waiting.take(9);
+        assert_eq!(names(&taken), ["f.6000", "g.7000", "h.8000", "gap"]);
+        assert_eq!(told(&taken), (1000, 5000, true));
+        waiting.stored();
+        assert!(waiting.take(9).is_empty());
+    }
+
+    #[test]
     fn the_oldest_go_and_are_counted() {
         let mut waiting = Waiting::new(BOUNDS);
         let dropped: u64 = ["a", "b", "c", "d", "e"]
@@ -340,7 +401,7 @@ mod tests {
             .map(|id| waiting.push(death(id, 1)))
             .sum();
         assert_eq!(dropped, 2);
-        assert_eq!(names(&waiting.take(9)), ["c.1", "d.1", "e.1"]);
+        assert_eq!(names(&waiting.take(9)), ["c.1", "d.1", "e.1", "gap"]);
 
         let mut waiting = Waiting::new(Bounds {
             count: 1000,

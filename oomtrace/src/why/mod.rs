@@ -35,7 +35,7 @@ pub struct Story<'a> {
     pub with_it: Vec<&'a str>,
     /// When what it ended ran again, if that was seen.
     pub restart: Option<&'a Restart>,
-    /// Stretches after it in which nobody traced: another death of it may be missing.
+    /// Stretches after it of which another death of it may be missing.
     pub unwatched: Vec<Unwatched<'a>>,
 }
 
@@ -52,7 +52,7 @@ pub struct Around<'a> {
     pub restart: Option<&'a Restart>,
     /// The next death of the same workload.
     pub next: Option<&'a Death>,
-    /// Stretches after it in which nobody traced, the latest first.
+    /// Stretches after it of which deaths may be missing, the latest first.
     pub unwatched: &'a [Gap],
 }
 

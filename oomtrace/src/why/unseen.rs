@@ -1,5 +1,5 @@
-//! What may have come after a death and is not stored: stretches in which nobody traced, and the
-//! OOM kills that others tell of.
+//! What may have come after a death and is not stored: stretches in which nobody traced, or of which
+//! not all was kept, and the OOM kills that others tell of.
 
 use serde::Serialize;
 
@@ -9,12 +9,14 @@ use crate::{
     provenance::record::{Death, Gap, Inferred},
 };
 
-/// A stretch after a death in which nobody traced.
+/// A stretch after a death of which another may be missing.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Unwatched<'a> {
     /// RFC 3339, UTC.
     pub from: &'a str,
     pub to: &'a str,
+    /// That it may be, and why.
+    pub text: String,
     /// Of what others tell of that time, what happened where the victim was.
     pub inferred: Vec<&'a Inferred>,
 }
@@ -22,13 +24,9 @@ pub struct Unwatched<'a> {
 impl Unwatched<'_> {
     /// What is said of it, and who says so.
     pub fn told(&self) -> impl Iterator<Item = (String, &str)> {
-        let stretch = format!(
-            "nobody traced from {} to {}: another death of it may be missing",
-            self.from, self.to
-        );
         let kills = self.inferred.iter();
         let kills = kills.map(|kill| (kill.text.clone(), kill.source.as_str()));
-        std::iter::once((stretch, "")).chain(kills)
+        std::iter::once((self.text.clone(), "")).chain(kills)
     }
 }
 
@@ -43,6 +41,10 @@ pub(super) fn of<'a>(death: &Death, next: Option<&Death>, gaps: &'a [Gap]) -> Ve
         .map(|gap| Unwatched {
             from: &gap.from,
             to: &gap.to,
+            text: format!(
+                "{}: another death of it may be missing",
+                gap.unseen(&format!("from {} to {}", gap.from, gap.to))
+            ),
             inferred: gap
                 .inferred
                 .iter()

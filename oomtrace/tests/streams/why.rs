@@ -291,7 +291,10 @@ fn deaths_that_are_alike_are_said_to_be() {
 #[test]
 fn that_it_runs_again_is_said_once() {
     let mut all = again(&[60], &[1; 2]);
-    let (next, death) = (all.remove(0), all.remove(0));
+    let (mut next, death) = (all.remove(0), all.remove(0));
+    next.boottime_ns = death.boottime_ns + 60 * S;
+    next.victim.age_ms = Some(59_000);
+    next.victim.started_at = Some(next.time.clone());
     let restart = |after_ns| Restart {
         schema: 1,
         of: death.id.clone(),
@@ -408,6 +411,34 @@ fn what_may_have_come_after_it_unseen_is_said() {
     let mut elsewhere = all[2].clone();
     elsewhere.victim.cgroup = Some("/db".to_owned());
     assert_eq!(told(&elsewhere, Some(&all[1])).0, 1);
+}
+
+/// Somebody traced then, and what was seen may be lost.
+#[test]
+fn what_was_not_kept_is_not_said_to_be_untraced() {
+    let all = again(&[60], &[1; 2]);
+    let unkept = [Gap {
+        schema: 1,
+        lost: 0,
+        kind: "unkept".to_owned(),
+        cpu: None,
+        from: all[1].time.clone(),
+        to: all[0].time.clone(),
+        from_boottime_ns: 0,
+        to_boottime_ns: 0,
+        certain: false,
+        why: String::new(),
+        inferred: Vec::new(),
+    }];
+    let around = Around {
+        unwatched: &unkept,
+        ..Around::default()
+    };
+    let text = page(&tell(&all[1], &around));
+    assert!(
+        text.contains("may not have been kept") && !text.contains("nobody traced"),
+        "{text}"
+    );
 }
 
 /// The longest time that did not suffice is all that is known of what would.

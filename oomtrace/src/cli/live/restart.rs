@@ -174,6 +174,7 @@ impl Left {
                 from_ns: broken.since.boottime_ns,
                 to_ns: attached.boottime_ns,
                 why: NOT_KEPT.to_owned(),
+                was_traced: true,
                 kills: Vec::new(),
             }),
             left: self,
@@ -250,6 +251,7 @@ impl Resumption {
                 from_ns,
                 to_ns,
                 why: NOBODY.to_owned(),
+                was_traced: false,
                 kills: reconcile(from_ns, to_ns, counts.as_ref(), &seen),
             });
         }
@@ -346,6 +348,7 @@ fn save(
         from_ns: from_ns.max(seen_ns).unwrap_or(now.boottime_ns),
         to_ns: now.boottime_ns,
         why,
+        was_traced: true,
         kills: Vec::new(),
     })
 }

@@ -11,7 +11,7 @@ use crate::{
         Output,
         case::Case,
         late::Late,
-        record::{Gap, Inferred, Record, SCHEMA, Stopped},
+        record::{Gap, Inferred, Record, SCHEMA, Stopped, UNKEPT},
     },
 };
 
@@ -79,7 +79,11 @@ impl Engine {
         out.push(Output::record(Record::Gap(Gap {
             schema: SCHEMA,
             lost: 0,
-            kind: "any".to_owned(),
+            kind: if unwatched.was_traced {
+                UNKEPT.to_owned()
+            } else {
+                "any".to_owned()
+            },
             cpu: None,
             from: self.clock.format(unwatched.from_ns),
             to: self.clock.format(unwatched.to_ns),

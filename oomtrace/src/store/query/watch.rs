@@ -39,7 +39,8 @@ pub struct Loss {
 const MOST_LOSSES: i64 = 10_000;
 
 impl Reader {
-    /// The latest stretches that ended after a moment and in which nobody traced, the latest first.
+    /// The latest stretches that ended after a moment and in which nobody traced, or of which not all
+    /// was kept, the latest first.
     pub fn unwatched(&self, since_ns: i64, limit: usize) -> Result<Vec<Gap>, StoreError> {
         let limit = limit_of(limit);
         self.gaps(
