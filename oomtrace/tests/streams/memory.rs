@@ -1,35 +1,35 @@
-//! The memory before an OOM kill: when it is asked for, what becomes of the answer.
+//! The memory before an OOM kill: what is told of it.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `asking` | when it is asked for, and which answer counts |
+//! | `advice` | what is advised by it |
+//! | `real` | curves of real processes |
 
 mod advice;
-
-use std::{fs, path::Path};
+mod asking;
+mod real;
 
 use oomtrace::{
     event::{
         Event, MemcgLevel, Process, Rss, Sigkill,
-        entry::{Entry, OomLine},
+        entry::OomLine,
         memory::{
             MemoryAsk, MemoryCurve, MemorySample, MemorySplit, OomReport, Resident, SplitAt,
             largest,
         },
-        recording::{Reader, Writer},
     },
     provenance::{
         Output,
         record::{Death, OomMemory, Reading},
     },
-    sinks::{
-        html,
-        story::{self, Look},
-    },
-    why::{Around, tell},
 };
 
 use crate::support::{
     Ran, assert_code, assert_no_code, engine,
     make::{
-        BY_SIGKILL, CGROUP_OOM, GLOBAL_OOM, KILLED_NS, MS, S, exit, exit_at, kernels, kill, level,
-        opening, process, sigkill, stack, tick,
+        BY_SIGKILL, CGROUP_OOM, KILLED_NS, MS, S, exit, kernels, level, opening, process, sigkill,
+        stack,
     },
 };
 
@@ -206,87 +206,6 @@ fn what_the_log_says_of_the_kill_itself_goes_first() {
     assert_no_code(&death, "largest_other");
 }
 
-/// Nobody watches, and the log says nothing: as in the recordings of older versions.
-#[test]
-fn without_an_answer_there_is_none() {
-    let kill = oom(4000);
-    let events = || [sigkill(&kill), exit(&kill.victim, BY_SIGKILL)];
-    assert_eq!(
-        answered(events(), None).the_death().oom.unwrap().memory,
-        None
-    );
-    // Somebody watches, and has not seen it.
-    let absent = MemoryCurve {
-        samples: Vec::new(),
-        absent: Some("its limit is new".to_owned()),
-        ..leak()
-    };
-    let death = answered(events(), Some(&absent)).the_death();
-    assert_eq!(memory(&death).reading, Some(Reading::TooShort));
-    assert!(memory(&death).why.contains("its limit is new"));
-    assert_eq!(memory(&death).samples.len(), 1, "the kill");
-}
-
-#[test]
-fn only_an_oom_kill_below_a_limit_asks() {
-    let by_hand = kill(&process(77, "sh"), &member(4000, "victim"));
-    let global = kernels(GLOBAL_OOM, &member(2000, "t"), &member(4000, "victim"));
-    for kill in [by_hand, global] {
-        let ran = answered([sigkill(&kill), exit(&kill.victim, BY_SIGKILL)], None);
-        assert_eq!(asked(&ran), []);
-        assert!(ran.the_death().oom.is_none_or(|oom| oom.memory.is_none()));
-    }
-}
-
-/// Without symbols it is the kernel's mark that says whose SIGKILL it was.
-#[test]
-fn a_mark_asks_where_no_call_path_does() {
-    let kill = Sigkill {
-        stack: None,
-        ..oom(4000)
-    };
-    let mark = Event::MarkVictim(oomtrace::event::MarkVictim {
-        boottime_ns: KILLED_NS + 1,
-        victim_tid: 4000,
-        sender_tid: 2000,
-    });
-    let end = exit(&kill.victim, BY_SIGKILL);
-    let ran = answered([sigkill(&kill), mark, end], Some(&leak()));
-    assert_eq!(asked(&ran).len(), 1);
-    assert_eq!(memory(&ran.the_death()).reading, Some(Reading::Ramp));
-}
-
-/// A group goes at once, and a limit that is hit again and again is looked up once a second.
-#[test]
-fn kills_that_follow_one_another_share_a_curve() {
-    let first = oom(4000);
-    let mut member_path = CGROUP_OOM.to_vec();
-    member_path.insert(2, "oom_kill_memcg_member");
-    let mut events = vec![sigkill(&first), exit(&first.victim, BY_SIGKILL)];
-    for tgid in 4001..4040 {
-        let mut kill = oom(tgid);
-        kill.stack = Some(stack(&member_path));
-        kill.boottime_ns += u64::from(tgid - 4000) * MS;
-        events.extend([sigkill(&kill), exit(&kill.victim, BY_SIGKILL)]);
-    }
-    let ran = answered(events, Some(&leak()));
-    assert_eq!(asked(&ran).len(), 1);
-    assert_eq!(ran.deaths().len(), 40);
-    for death in ran.deaths() {
-        assert_eq!(memory(death).reading, Some(Reading::Ramp));
-    }
-
-    let mut later = oom(5000);
-    later.boottime_ns += 3 * S;
-    let events = [
-        sigkill(&first),
-        exit(&first.victim, BY_SIGKILL),
-        tick(KILLED_NS + 2 * S),
-        sigkill(&later),
-    ];
-    assert_eq!(asked(&answered(events, Some(&leak()))).len(), 2);
-}
-
 #[test]
 fn a_limit_that_was_lowered_is_the_story() {
     let mut path = CGROUP_OOM.to_vec();
@@ -304,140 +223,6 @@ fn a_limit_that_was_lowered_is_the_story() {
         "{}",
         memory(&death).why
     );
-}
-
-/// An answer that nobody asked for, or for another cgroup, changes nothing.
-#[test]
-fn an_answer_belongs_to_its_question() {
-    let kill = oom(4000);
-    let other = MemoryCurve {
-        cgroup: "/other".to_owned(),
-        ..leak()
-    };
-    let ran = answered(
-        [sigkill(&kill), exit(&kill.victim, BY_SIGKILL)],
-        Some(&other),
-    );
-    assert_eq!(ran.the_death().oom.unwrap().memory, None);
-}
-
-#[test]
-fn what_was_looked_up_survives_a_recording() {
-    let line = OomLine {
-        constraint: "CONSTRAINT_MEMCG".to_owned(),
-        oom_memcg: None,
-        task_memcg: None,
-        tgid: 7,
-        report: Some(Box::new(OomReport {
-            split: Some(MemorySplit::default()),
-            largest: vec![resident(1, 2)],
-        })),
-    };
-    let entries = [
-        Entry::MemoryCurve(Box::new(leak())),
-        Entry::OomLine(line.clone()),
-        Entry::OomLine(OomLine {
-            report: None,
-            ..line
-        }),
-    ];
-    let mut writer = Writer::new(Vec::new()).unwrap();
-    for entry in &entries {
-        writer.write(entry).unwrap();
-    }
-    let bytes = writer.finish().unwrap();
-    let read: Result<Vec<Entry>, _> = Reader::new(&*bytes).unwrap().collect();
-    assert_eq!(read.unwrap(), entries);
-}
-
-/// A curve of a real process (tests/fixtures/src/fixtures/memory), as it was looked up on the
-/// kernel that its file is named for.
-#[derive(serde::Deserialize)]
-struct Recorded {
-    killed_ns: u64,
-    usage_bytes: u64,
-    limit_bytes: u64,
-    curve: MemoryCurve,
-}
-
-impl Recorded {
-    fn death(self) -> Death {
-        let mut kill = oom(4000);
-        kill.boottime_ns = self.killed_ns;
-        for memcg in [&mut kill.victim.memcg, &mut kill.sender.memcg] {
-            memcg[0].path = Some(self.curve.cgroup.clone());
-            memcg[0].usage_pages = Some(self.usage_bytes / 4096);
-            memcg[0].max_pages = Some(self.limit_bytes / 4096);
-        }
-        let end = exit_at(&kill.victim, BY_SIGKILL, self.killed_ns + MS);
-        let ran = answered([sigkill(&kill), end], Some(&self.curve));
-        ran.the_death()
-    }
-}
-
-#[test]
-fn curves_of_real_processes_are_read_as_what_they_were() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/streams/curves");
-    let mut seen = 0;
-    for file in fs::read_dir(folder).unwrap() {
-        let path = file.unwrap().path();
-        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-        let recorded: Recorded = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-        let death = recorded.death();
-        let memory = memory(&death);
-        let (wanted, advice) = match name
-            .rsplit_once("-v1-")
-            .or(name.rsplit_once("-v2-"))
-            .unwrap()
-            .1
-        {
-            // It lived for seconds: that it would not have come to a level nobody can tell.
-            "leak" => (Reading::Ramp, "leak_or_start_up"),
-            "steps" => (Reading::Steps, "look_at_the_steps"),
-            "undersized" => (Reading::Plateau, "raise_the_limit"),
-            // Page cache fills its limit all the time, most of it on the active list.
-            "burst" | "file-reader" => (Reading::Burst, "look_at_the_burst"),
-            other => panic!("{other}"),
-        };
-        assert_eq!(memory.reading, Some(wanted), "{name}: {}", memory.why);
-        // A leak is no reason to raise a limit, and a limit that is too small is no leak.
-        assert_eq!(death.advice[0].code, advice, "{name}");
-        if wanted == Reading::Plateau {
-            let text = &death.advice[0].text;
-            let (_, guess) = text.split_once("to between ").unwrap();
-            let (least, most) = guess.split_once(" and ").unwrap();
-            assert!(least.parse::<f64>().is_ok(), "{text}");
-            assert!(most.contains("MiB (30 to 50 %"), "{text}");
-        }
-        for advice in &death.advice {
-            assert!(
-                !advice.text.contains(['{', '}', '?']),
-                "{name}: {}",
-                advice.text
-            );
-        }
-        let story = tell(&death, &Around::default());
-        let look = Look {
-            colour: false,
-            width: 100,
-        };
-        let mut page = Vec::new();
-        story::write(&mut page, &story, look).unwrap();
-        let page = String::from_utf8(page).unwrap();
-        assert!(page.contains("memory before the kill"), "{page}");
-        assert!(
-            page.lines().all(|line| line.chars().count() <= 100),
-            "{page}"
-        );
-        let mut html = Vec::new();
-        html::write(&mut html, &story).unwrap();
-        assert!(
-            String::from_utf8(html).unwrap().contains("<polyline"),
-            "{name}"
-        );
-        seen += 1;
-    }
-    assert!(seen >= 5, "{seen}");
 }
 
 /// The sampler hung, or what was page cache was not known.
@@ -536,19 +321,4 @@ fn what_no_heap_bounds_is_told() {
             assert_eq!(codes.contains(&other), code == Some(other), "{codes:?}");
         }
     }
-}
-
-/// With Kubernetes' figure, which counts active page cache as in use, it would have been
-/// parked under its limit.
-#[test]
-fn active_page_cache_is_no_working_set() {
-    let text = include_str!("curves/6.18-v1-file-reader.json");
-    let recorded: Recorded = serde_json::from_str(text).unwrap();
-    let split = recorded.curve.split.unwrap().split;
-    assert!(split.reclaimable_bytes >= 40 * MIB, "{split:?}");
-    let working: Vec<u64> = recorded.curve.samples.iter().filter_map(|s| s.2).collect();
-    assert!(
-        working.iter().all(|working| *working < 10 * MIB),
-        "{working:?}"
-    );
 }
