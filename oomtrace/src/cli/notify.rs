@@ -202,13 +202,13 @@ mod tests {
 
     #[test]
     fn a_socket_may_have_a_path_and_one_that_is_gone_is_an_error() {
-        let path = env::temp_dir().join(abstract_name("path"));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
         assert!(Manager::at(path.as_os_str(), None).is_err());
         let manager = UnixDatagram::bind(&path).unwrap();
         let mut us = Manager::at(path.as_os_str(), None).unwrap();
         us.ready(&well());
         assert!(heard(&manager).unwrap().starts_with("READY=1\n"));
-        std::fs::remove_file(path).unwrap();
     }
 
     #[test]

@@ -4,32 +4,25 @@ use std::{
 };
 
 use bytes::Bytes;
+use tempfile::TempDir;
 
 use super::*;
 use crate::event::entry::{Attached, Session};
 
 /// A folder of its own, which goes with it.
-struct Place(PathBuf);
+struct Place(TempDir);
 
 impl Place {
-    fn new(name: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("oomtrace-{name}-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        Self(folder)
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
     }
 
     fn path(&self) -> PathBuf {
-        self.0.join("deaths.db.events")
+        self.0.path().join("deaths.db.events")
     }
 
     fn open(&self) -> (Arc<Journal>, Recovered) {
         Journal::open(&self.path()).unwrap()
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -81,7 +74,7 @@ fn lost(count: u64) -> Entry {
 
 #[test]
 fn entries_come_back_in_the_order_in_which_they_were_taken() {
-    let place = Place::new("journal-order");
+    let place = Place::new();
     let (journal, recovered) = place.open();
     assert!(recovered.taken.is_empty() && recovered.rest.is_empty());
     journal.entry(0, &session());
@@ -112,7 +105,7 @@ fn entries_come_back_in_the_order_in_which_they_were_taken() {
 
 #[test]
 fn what_was_cut_off_anywhere_leaves_what_came_before() {
-    let place = Place::new("journal-torn");
+    let place = Place::new();
     let (journal, _) = place.open();
     let mut ends = vec![journal.settled_bytes()];
     for record in ["one", "two", "three"] {
@@ -140,7 +133,7 @@ fn what_was_cut_off_anywhere_leaves_what_came_before() {
 
 #[test]
 fn idle_ticks_take_each_others_place_and_no_others() {
-    let place = Place::new("journal-idle");
+    let place = Place::new();
     let (journal, _) = place.open();
     journal.entry(0, &session());
     let begun = journal.settled_bytes();
@@ -169,7 +162,7 @@ fn idle_ticks_take_each_others_place_and_no_others() {
 
 #[test]
 fn it_is_cut_only_when_all_that_was_written_is_taken() {
-    let place = Place::new("journal-cut");
+    let place = Place::new();
     let (journal, _) = place.open();
     journal.record(b"a");
     journal.record(b"b");
@@ -193,7 +186,7 @@ fn it_is_cut_only_when_all_that_was_written_is_taken() {
 
 #[test]
 fn a_large_one_keeps_what_is_needed() {
-    let place = Place::new("journal-shrink");
+    let place = Place::new();
     let (journal, _) = place.open();
     journal.entry(0, &session());
     assert!(!journal.is_large());
@@ -240,7 +233,7 @@ fn a_large_one_keeps_what_is_needed() {
 /// Whoever empties the ring is not kept waiting: what it writes down meanwhile is there.
 #[test]
 fn what_comes_while_it_is_made_smaller_is_kept() {
-    let place = Place::new("journal-meanwhile");
+    let place = Place::new();
     let (journal, _) = place.open();
     journal.record(b"old");
     journal.record(b"needed");
@@ -270,7 +263,7 @@ fn what_comes_while_it_is_made_smaller_is_kept() {
 
 #[test]
 fn one_that_could_not_be_kept_says_since_when() {
-    let place = Place::new("journal-broken");
+    let place = Place::new();
     let bounds = Bounds {
         large_bytes: 100,
         most_bytes: 1000,
@@ -296,7 +289,7 @@ fn one_that_could_not_be_kept_says_since_when() {
 
 #[test]
 fn what_was_taken_is_told_apart_by_boots() {
-    let place = Place::new("journal-boots");
+    let place = Place::new();
     let (journal, _) = place.open();
     let Entry::Session(other) = session() else {
         panic!();
@@ -321,7 +314,7 @@ fn what_was_taken_is_told_apart_by_boots() {
 
 #[test]
 fn an_entry_that_is_too_large_is_left_out_alone() {
-    let place = Place::new("journal-large-entry");
+    let place = Place::new();
     let (journal, _) = place.open();
     journal.entry(0, &session());
     journal.record(&vec![0; 2 << 20]);
@@ -333,7 +326,7 @@ fn an_entry_that_is_too_large_is_left_out_alone() {
 
 #[test]
 fn one_tracer_at_a_time_has_it() {
-    let place = Place::new("journal-taken");
+    let place = Place::new();
     let (journal, _) = place.open();
     let second = Journal::open(&place.path());
     assert!(matches!(second, Err(JournalError::Taken)), "{second:?}");
@@ -343,7 +336,7 @@ fn one_tracer_at_a_time_has_it() {
 
 #[test]
 fn what_is_no_journal_is_left_alone() {
-    let place = Place::new("journal-none");
+    let place = Place::new();
     fs::write(place.path(), "somebody's own notes, long enough").unwrap();
     assert!(matches!(
         Journal::open(&place.path()),
@@ -355,7 +348,7 @@ fn what_is_no_journal_is_left_alone() {
 
 #[test]
 fn what_another_version_wrote_is_handed_on_as_a_recording_has_it() {
-    let place = Place::new("journal-foreign");
+    let place = Place::new();
     let (journal, _) = place.open();
     journal.entry(0, &session());
     journal.record(b"a");
@@ -384,7 +377,7 @@ fn what_another_version_wrote_is_handed_on_as_a_recording_has_it() {
 
 #[test]
 fn an_entry_that_cannot_be_read_takes_no_other_with_it() {
-    let place = Place::new("journal-unreadable");
+    let place = Place::new();
     let (journal, _) = place.open();
     journal.entry(0, &session());
     drop(journal);

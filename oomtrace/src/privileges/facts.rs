@@ -173,35 +173,18 @@ mod tests {
         net::UnixListener,
     };
 
+    use tempfile::TempDir;
+
     use super::*;
 
     const NOBODY: u32 = 65534;
 
-    /// A folder that goes with the test.
-    struct Scratch(PathBuf);
-
-    impl Scratch {
-        fn new(name: &str) -> Self {
-            let folder = format!("oomtrace-privileges-{name}-{}", std::process::id());
-            let folder = std::env::temp_dir().join(folder);
-            fs::create_dir_all(&folder).unwrap();
-            Self(folder)
-        }
-
-        /// A folder in it that only another user may write to.
-        fn of_nobody(&self, name: &str) -> PathBuf {
-            let folder = self.0.join(name);
-            fs::create_dir_all(&folder).unwrap();
-            fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
-            chown(&folder, Some(NOBODY), Some(NOBODY)).unwrap();
-            folder
-        }
-    }
-
-    impl Drop for Scratch {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
+    /// A folder that only another user may write to.
+    fn of_nobody() -> TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
+        chown(&folder, Some(NOBODY), Some(NOBODY)).unwrap();
+        folder
     }
 
     /// Who is not root owns nothing that others could not.
@@ -216,13 +199,14 @@ mod tests {
 
     #[test]
     fn a_store_of_ones_own_takes_no_privileges() {
-        let scratch = Scratch::new("own");
-        assert!(!is_closed(&scratch.0.join("deaths.db")));
-        assert!(!is_closed(&scratch.0.join("new/folders/deaths.db")));
+        let folder = tempfile::tempdir().unwrap();
+        let own = folder.path();
+        assert!(!is_closed(&own.join("deaths.db")));
+        assert!(!is_closed(&own.join("new/folders/deaths.db")));
         assert!(!is_closed(Path::new("deaths.db")));
-        fs::write(scratch.0.join("deaths.db"), "").unwrap();
-        assert!(!is_of_another(&scratch.0.join("deaths.db")));
-        assert!(!is_of_another(&scratch.0.join("none.db")));
+        fs::write(own.join("deaths.db"), "").unwrap();
+        assert!(!is_of_another(&own.join("deaths.db")));
+        assert!(!is_of_another(&own.join("none.db")));
     }
 
     #[test]
@@ -230,12 +214,12 @@ mod tests {
         if !is_root() {
             return;
         }
-        let scratch = Scratch::new("home");
-        let home = scratch.of_nobody("home");
+        let folder = of_nobody();
+        let home = folder.path();
         assert!(is_closed(&home.join("deaths.db")));
         assert!(is_closed(&home.join("new/folders/deaths.db")));
         // One that all may write to takes none, until a file in it is somebody's.
-        fs::set_permissions(&home, fs::Permissions::from_mode(0o777)).unwrap();
+        fs::set_permissions(home, fs::Permissions::from_mode(0o777)).unwrap();
         let store = home.join("deaths.db");
         assert!(!is_closed(&store));
         let journal = home.join("deaths.db-wal");
@@ -254,8 +238,8 @@ mod tests {
         if !is_root() {
             return;
         }
-        let scratch = Scratch::new("sockets");
-        let path = scratch.of_nobody("run").join("docker.sock");
+        let folder = of_nobody();
+        let path = folder.path().join("docker.sock");
         let _listener = UnixListener::bind(&path).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o660)).unwrap();
         let sockets = [path.clone()];

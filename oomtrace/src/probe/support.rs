@@ -194,12 +194,12 @@ mod tests {
 
     #[test]
     fn kprobes_show_as_an_event_source() {
-        let folder = std::env::temp_dir().join(format!("oomtrace-sources-{}", std::process::id()));
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path().join("event_source");
         assert!(matches!(kprobe(&folder), Availability::Unknown(_)));
-        fs::create_dir_all(&folder).unwrap();
+        fs::create_dir(&folder).unwrap();
         assert!(kprobe(&folder).is_no());
-        fs::create_dir_all(folder.join("kprobe")).unwrap();
+        fs::create_dir(folder.join("kprobe")).unwrap();
         assert_eq!(kprobe(&folder), Availability::Yes);
-        fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -1,12 +1,8 @@
 //! Folders that go with the test, records to store, and what was logged meanwhile.
 
 use std::{
-    fs,
     path::{Path, PathBuf},
-    sync::{
-        LazyLock, Mutex, Once,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{LazyLock, Mutex, Once},
     time::{Duration, Instant},
 };
 
@@ -15,35 +11,25 @@ use oomtrace::{
     sinks::Sink as _,
     store::{Options, Reader, StoreSink, Stored},
 };
+use tempfile::TempDir;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 const DEATH: &str = include_str!("../streams/samples/death-1.json");
 
 /// A folder that is gone with its owner.
-pub(crate) struct Folder(PathBuf);
+pub(crate) struct Folder(TempDir);
 
 impl Folder {
     pub(crate) fn new() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let next = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("oomtrace-store-{}-{next}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir(&path).unwrap();
-        Self(path)
+        Self(tempfile::tempdir().unwrap())
     }
 
     pub(crate) fn path(&self) -> &Path {
-        &self.0
+        self.0.path()
     }
 
     pub(crate) fn store(&self) -> PathBuf {
-        self.0.join("deaths.db")
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
+        self.path().join("deaths.db")
     }
 }
 

@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     fs, io,
-    path::PathBuf,
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -104,33 +104,16 @@ fn whole(entries: &[Entry]) -> BTreeMap<String, Death> {
     told.deaths()
 }
 
-/// A folder of its own, which goes with it.
-struct Place(PathBuf);
-
-impl Place {
-    fn new(name: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("oomtrace-{name}-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        Self(folder)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
 /// The first tracer ends after so many entries. Its store is so many records behind; `bounds`: those
 /// of the journal.
 fn interrupted(
-    place: &Place,
+    place: &Path,
     entries: &[Entry],
     at: usize,
     behind: usize,
     bounds: Bounds,
 ) -> BTreeMap<String, Death> {
-    let path = place.0.join("deaths.db.events");
+    let path = place.join("deaths.db.events");
     let _ = fs::remove_file(&path);
     let (before, after) = entries.split_at(at);
     let first = Told::default();
@@ -144,7 +127,7 @@ fn interrupted(
 
 /// One tracer. `stored`: what is stored when it goes on with what another has left.
 fn feed(
-    path: &std::path::Path,
+    path: &Path,
     told: &Told,
     entries: &[Entry],
     (behind, bounds): (usize, Bounds),
@@ -200,12 +183,12 @@ fn places(entries: &[Entry]) -> impl Iterator<Item = usize> {
 
 #[test]
 fn wherever_it_is_killed_the_same_deaths_are_told() {
-    let place = Place::new("streams-restart");
+    let place = tempfile::tempdir().unwrap();
     for recording in recordings::ALL.iter().step_by(4) {
         let entries = &recording.entries;
         let whole = whole(entries);
         for at in places(entries) {
-            let told = interrupted(&place, entries, at, usize::MAX, Bounds::default());
+            let told = interrupted(place.path(), entries, at, usize::MAX, Bounds::default());
             let what = format!("{} at {at}", recording.name);
             assert!(told.keys().eq(whole.keys()), "{what}");
             for (told, whole) in told.values().zip(whole.values()) {
@@ -228,12 +211,12 @@ fn wherever_it_is_killed_the_same_deaths_are_told() {
 
 #[test]
 fn what_is_stored_is_not_told_again_and_nothing_is_missing() {
-    let place = Place::new("streams-stored");
+    let place = tempfile::tempdir().unwrap();
     for recording in recordings::ALL.iter().skip(1).step_by(4) {
         let entries = &recording.entries;
         let whole = whole(entries);
         for at in places(entries) {
-            let told = interrupted(&place, entries, at, 0, Bounds::default());
+            let told = interrupted(place.path(), entries, at, 0, Bounds::default());
             let what = format!("{} at {at}", recording.name);
             assert_known(&told, &whole, &what);
         }
@@ -247,13 +230,13 @@ fn what_is_left_out_of_a_journal_is_not_missing() {
         large_bytes: 1,
         most_bytes: 64 << 20,
     };
-    let place = Place::new("streams-shrunk");
+    let place = tempfile::tempdir().unwrap();
     for recording in recordings::ALL.iter().skip(2).step_by(4) {
         let entries = &recording.entries;
         let whole = whole(entries);
         for behind in [1, 3, 40] {
             for at in places(entries).step_by(2) {
-                let told = interrupted(&place, entries, at, behind, SMALL);
+                let told = interrupted(place.path(), entries, at, behind, SMALL);
                 let what = format!("{} at {at}, {behind} behind", recording.name);
                 assert_known(&told, &whole, &what);
             }

@@ -235,7 +235,7 @@ impl Rounds<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
+    use tempfile::TempDir;
 
     use super::*;
     use crate::{
@@ -246,11 +246,11 @@ mod tests {
     const S: u64 = 1_000_000_000;
 
     /// A folder that has the files of a cgroup; gone when it is dropped.
-    struct Tree(PathBuf);
+    struct Tree(TempDir);
 
     impl Tree {
         fn put(&self, cgroup: &str, limit: &str) {
-            let folder = self.0.join(cgroup);
+            let folder = self.0.path().join(cgroup);
             fs::create_dir_all(&folder).unwrap();
             for (file, text) in [
                 ("memory.max", limit),
@@ -262,29 +262,22 @@ mod tests {
         }
     }
 
-    impl Drop for Tree {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
-
     #[test]
     fn a_limit_that_is_set_by_hand_is_found_soon() {
-        let name = format!("oomtrace-young-{}", std::process::id());
-        let tree = Tree(std::env::temp_dir().join(name));
+        let tree = Tree(tempfile::tempdir().unwrap());
         let shared = Shared::default();
         let options = Options {
             interval: Duration::from_secs(1),
             keep: Keep::all(),
         };
-        let hierarchy = Hierarchy::at_folder(&tree.0);
+        let hierarchy = Hierarchy::at_folder(tree.0.path());
         let mut rounds = Rounds::new(hierarchy, options, &shared);
         let told_ns = host::now().boottime_ns;
         for cgroup in ["soon", "late", "never", "gone"] {
             tree.put(cgroup, "max\n");
             rounds.made(format!("/{cgroup}"), Some(told_ns), true);
         }
-        fs::remove_dir_all(tree.0.join("gone")).unwrap();
+        fs::remove_dir_all(tree.0.path().join("gone")).unwrap();
         let mut found = Vec::new();
         for second in 1..=600 {
             match second {

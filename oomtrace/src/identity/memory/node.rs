@@ -220,21 +220,20 @@ fn total_bytes(meminfo: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use tempfile::TempDir;
+
     use super::*;
 
     /// A node of files: v1's names, for the root of v2 has no file of its own use.
-    struct Made(PathBuf);
+    struct Made(TempDir);
 
     impl Made {
-        fn new(name: &str) -> Self {
-            let name = format!("oomtrace-node-{name}-{}", std::process::id());
-            let folder = std::env::temp_dir().join(name);
-            fs::create_dir(&folder).unwrap();
-            Self(folder)
+        fn new() -> Self {
+            Self(tempfile::tempdir().unwrap())
         }
 
         fn cgroup(&self, path: &str, mib: u64) -> &Self {
-            let folder = self.0.join(path);
+            let folder = self.0.path().join(path);
             fs::create_dir_all(&folder).unwrap();
             let bytes = (mib << 20).to_string();
             fs::write(folder.join("memory.usage_in_bytes"), bytes).unwrap();
@@ -242,7 +241,7 @@ mod tests {
         }
 
         fn look(&self, time: Duration) -> NodeMemory {
-            let top = self.0.display();
+            let top = self.0.path().display();
             let mounts = format!("35 31 0:32 /part {top} rw - cgroup cgroup rw,memory");
             let sight = Sight {
                 proc: None,
@@ -250,12 +249,6 @@ mod tests {
                 page_bytes: 4096,
             };
             sight.look(time)
-        }
-    }
-
-    impl Drop for Made {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
         }
     }
 
@@ -274,7 +267,7 @@ mod tests {
 
     #[test]
     fn what_stands_below_counts_once() {
-        let made = Made::new("below");
+        let made = Made::new();
         made.cgroup("", 1000)
             .cgroup("pods", 900)
             .cgroup("pods/a", 600)
@@ -296,16 +289,16 @@ mod tests {
     /// Up to 5.10 a cgroup of v1 may count itself alone.
     #[test]
     fn what_is_not_counted_above_is_not_taken_off_there() {
-        let made = Made::new("alone");
+        let made = Made::new();
         made.cgroup("", 100).cgroup("a", 300);
-        fs::write(made.0.join("memory.use_hierarchy"), "0\n").unwrap();
+        fs::write(made.0.path().join("memory.use_hierarchy"), "0\n").unwrap();
         let node = made.look(Duration::from_secs(60));
         assert_eq!(own(&node), [("/part/a", 300, 300), ("/part", 100, 100)]);
     }
 
     #[test]
     fn what_finds_no_time_is_said() {
-        let made = Made::new("time");
+        let made = Made::new();
         made.cgroup("", 1000).cgroup("a", 600);
         let node = made.look(Duration::ZERO);
         assert!(node.cgroups_cut);

@@ -2,11 +2,13 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command},
     thread,
     time::{Duration, Instant},
 };
+
+use tempfile::NamedTempFile;
 
 use super::*;
 use crate::{
@@ -146,10 +148,10 @@ fn what_a_cgroup_uses_is_seen_and_of_what_kinds() {
     });
     assert_eq!(curve.largest[0].comm, "sh", "{:?}", curve.largest);
 
-    let file = std::env::temp_dir().join(format!("oomtrace-cache-{}", std::process::id()));
+    let file = NamedTempFile::new().unwrap();
     limited.run(&format!(
         "head -c 104857600 /dev/zero > {0}; cat {0} > /dev/null; sleep 60",
-        file.display()
+        file.path().display()
     ));
     let full = until("the page cache fills what is left", || {
         let curve = curves.curve(&limited.ask());
@@ -158,7 +160,7 @@ fn what_a_cgroup_uses_is_seen_and_of_what_kinds() {
         };
         curve.samples.iter().any(is_full).then_some(curve)
     });
-    let _ = fs::remove_file(file);
+    drop(file);
     assert!(full.samples.is_sorted_by_key(|sample| sample.0));
     assert!(full.samples[0].1 < 8 * MIB, "{:?}", full.samples[0]);
 }
@@ -204,9 +206,8 @@ fn one_that_nobody_knows_is_absent_with_the_reason() {
 /// Where the files cannot all stay open they are opened for each look.
 #[test]
 fn few_descriptors_are_enough() {
-    let folder = std::env::temp_dir().join(format!("oomtrace-gauge-{}", std::process::id()));
-    fs::create_dir_all(&folder).unwrap();
-    let put = |name: &str, text: &str| fs::write(folder.join(name), text).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let put = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
     put("memory.current", "4096\n");
     put("memory.stat", "anon 1\nfile 2\nshmem 1\ninactive_file 1\n");
     put("memory.swap.current", "77\n");
@@ -218,7 +219,7 @@ fn few_descriptors_are_enough() {
     };
     for (most, kept) in [(0, 0), (1, 1), (8, 2)] {
         let descriptors = gauge::Descriptors::new(most);
-        let mut gauge = gauge::Gauge::new(Path::new(&folder), files, &descriptors);
+        let mut gauge = gauge::Gauge::new(folder.path(), files, &descriptors);
         let mut buffer = vec![0; gauge::STAT_BYTES];
         for _ in 0..3 {
             assert_eq!(gauge.usage().unwrap(), 4096);
@@ -229,5 +230,4 @@ fn few_descriptors_are_enough() {
         drop(gauge);
         assert_eq!(descriptors.open(), 0);
     }
-    fs::remove_dir_all(folder).unwrap();
 }

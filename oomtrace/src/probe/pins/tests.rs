@@ -17,7 +17,8 @@ fn a_name_tells_what_it_is() {
 
 /// A folder with these files, and what is left of it once all that is ours is removed.
 fn removed(name: &str, files: &[&str]) -> (Fate, Vec<String>) {
-    let folder = std::env::temp_dir().join(format!("oomtrace-{name}-{}", std::process::id()));
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join(name);
     fs::create_dir(&folder).unwrap();
     for file in files {
         let file = folder.join(file);
@@ -37,7 +38,6 @@ fn removed(name: &str, files: &[&str]) -> (Fate, Vec<String>) {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     left.sort();
-    let _ = fs::remove_dir_all(&folder);
     (fate, left)
 }
 

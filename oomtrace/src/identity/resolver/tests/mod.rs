@@ -39,7 +39,7 @@ struct Asked {
 impl Asked {
     fn of(system: &System) -> Self {
         Self::with(Options {
-            roots: Some(Roots::under(&system.0)),
+            roots: Some(Roots::under(system.root())),
             docker_host: None,
             keep: Keep::all(),
         })

@@ -8,7 +8,7 @@ use std::{
         fs::MetadataExt as _,
         net::{UnixListener, UnixStream},
     },
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -18,34 +18,30 @@ use std::{
 };
 
 use bytes::{BufMut as _, Bytes, BytesMut};
+use tempfile::TempDir;
 use tonic::codegen::http::{HeaderMap, HeaderValue, Response};
 
 /// A folder that stands for the root of a system. It goes when the test does.
-pub(super) struct System(pub(super) PathBuf);
+pub(super) struct System(TempDir);
 
 impl System {
     pub(super) fn new() -> Self {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        // Short: an address of a unix socket has at most 107 bytes.
-        let name = format!(
-            "oomt-{}-{}",
-            std::process::id(),
-            COUNT.fetch_add(1, Ordering::Relaxed)
-        );
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        self.0.path()
     }
 
     fn listen(&self, path: &str) -> UnixListener {
-        let path = self.0.join(path);
+        let path = self.root().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         UnixListener::bind(path).unwrap()
     }
 
     /// The cgroup of a container that sockets of whoever runs the test may speak for.
     pub(super) fn cgroup(&self, name: &str) -> String {
-        let user = fs::metadata(&self.0).unwrap().uid();
+        let user = fs::metadata(self.root()).unwrap().uid();
         format!("/user.slice/user-{user}.slice/{name}")
     }
 
@@ -74,7 +70,7 @@ impl System {
 
     /// A file with this in it.
     pub(super) fn file(&self, path: &str, text: &str) {
-        let path = self.0.join(path);
+        let path = self.root().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
@@ -146,12 +142,6 @@ impl System {
     }
 }
 
-impl Drop for System {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
 /// Reads the head of a request.
 fn head(stream: &mut UnixStream) -> String {
     let mut head = Vec::new();
@@ -196,5 +186,5 @@ async fn answer_calls(
 
 /// Where a socket lies.
 pub(super) fn exists(system: &System, path: &str) -> bool {
-    Path::new(&system.0).join(path).exists()
+    system.root().join(path).exists()
 }

@@ -10,8 +10,9 @@ mod sources;
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU32, Ordering},
 };
+
+use tempfile::TempDir;
 
 use super::{Files, Roots};
 use crate::{
@@ -20,20 +21,15 @@ use crate::{
 };
 
 /// A folder that goes with the test.
-pub(super) struct Scratch(PathBuf);
+pub(super) struct Scratch(TempDir);
 
 impl Scratch {
     pub(super) fn new() -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("oomtrace-files-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
+        Self(tempfile::tempdir().unwrap())
     }
 
     pub(super) fn path(&self, below: &str) -> PathBuf {
-        self.0.join(below.trim_start_matches('/'))
+        self.0.path().join(below.trim_start_matches('/'))
     }
 
     pub(super) fn write(&self, below: &str, text: impl AsRef<[u8]>) -> PathBuf {
@@ -112,9 +108,3 @@ pub(super) fn ago(ns: u64) -> (i64, u64) {
 }
 
 pub(super) const SECOND: u64 = 1_000_000_000;
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
