@@ -1,4 +1,4 @@
-//! Made-up curves; those of real programs are in `tests/streams/memory.rs`.
+//! Made-up curves; those of real programs are in `tests/streams/memory/real.rs`.
 
 use proptest::prelude::*;
 
