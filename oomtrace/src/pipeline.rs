@@ -26,7 +26,7 @@ use crate::{
     journal::{Journal, OomCounts},
     provenance::{
         Config, Engine, Output,
-        record::{Death, Record},
+        record::{Death, Record, Restart},
         rules::Rules,
         scope::Scope,
     },
@@ -126,6 +126,8 @@ pub struct Pipeline<L: Lookups> {
     keeper: Keeper,
     /// Deaths that the tracer before had no time to write.
     untold: Vec<Death>,
+    /// The same of what ran again.
+    untold_restarts: Vec<Restart>,
 }
 
 impl<L: Lookups> Pipeline<L> {
@@ -147,6 +149,7 @@ impl<L: Lookups> Pipeline<L> {
             sinks,
             keeper: Keeper::default(),
             untold: Vec::new(),
+            untold_restarts: Vec::new(),
         }
     }
 
@@ -293,17 +296,28 @@ impl<L: Lookups> Pipeline<L> {
         }
         // In the order in which they died.
         self.untold.sort_by_key(|death| death.boottime_ns);
+        for (restart, is_new) in held.restarts {
+            if is_new || self.untold.iter().any(|death| death.id == restart.of) {
+                self.untold_restarts.push(restart);
+                continue;
+            }
+            let record = Record::Restart(restart);
+            for sink in &mut self.sinks {
+                sink.write_again(&record).map_err(PipelineError::Sink)?;
+            }
+        }
         self.engine.count_from(self.untold.len() as u64);
         Ok(ooms)
     }
 
-    /// Writes the deaths that the tracer before had no time to write: once this one has said that
+    /// Writes the deaths that the tracer before had no time to write, and what ran again: once this one has said that
     /// it is there.
     pub fn tell_resumed(&mut self) -> Result<(), PipelineError> {
-        let untold = std::mem::take(&mut self.untold);
-        let mut records = untold
-            .into_iter()
-            .map(|death| Record::Death(Box::new(death)));
+        let deaths = std::mem::take(&mut self.untold).into_iter();
+        let restarts = std::mem::take(&mut self.untold_restarts).into_iter();
+        let mut records = deaths
+            .map(|death| Record::Death(Box::new(death)))
+            .chain(restarts.map(Record::Restart));
         records.try_for_each(|record| self.emit(&record))
     }
 

@@ -77,7 +77,8 @@ fn open_end(watches: &[Watch], now_ns: i64) -> Option<String> {
 
 /// The stretches in which nobody traced, and what others say of them.
 fn untraced(unseen: &Unseen, since_ns: i64, typed: Option<&str>) -> Option<String> {
-    let gaps: Vec<(i64, i64)> = unseen.gaps.iter().filter_map(times).collect();
+    let untraced = unseen.gaps.iter().filter(|gap| !gap.is_unkept());
+    let gaps: Vec<(i64, i64)> = untraced.filter_map(times).collect();
     let mut stretches = between(&unseen.watches, &gaps);
     // Of what is older than the gaps that were looked at, it is not known whether one covers it.
     if unseen.gaps.len() >= STRETCHES
@@ -86,8 +87,7 @@ fn untraced(unseen: &Unseen, since_ns: i64, typed: Option<&str>) -> Option<Strin
         stretches.retain(|(from_ns, _)| from_ns > oldest_ns);
     }
     stretches.retain(|(_, to_ns)| *to_ns > since_ns);
-    let untraced = unseen.gaps.iter().filter(|gap| !gap.is_unkept());
-    stretches.extend(untraced.filter_map(times));
+    stretches.extend(gaps);
     stretches.sort_unstable_by_key(|(_, to_ns)| std::cmp::Reverse(*to_ns));
     let latest = stretches.first()?;
     let mut text = format!("nobody traced {}", stretch(*latest));

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     event::text::printable,
     identity::target::{KINDS, Target, unknown_kind},
-    provenance::record::{Death, Gap, Restart},
+    provenance::record::{Death, Gap, Restart, Role},
     sinks::{
         html,
         story::{self, Look},
@@ -42,8 +42,8 @@ const AFTER: usize = 200;
 const CHOICE: usize = 20;
 /// So many earlier deaths are set beside one.
 const EARLIER: usize = 1000;
-/// Of those that went with it, so many are asked for what ran again.
-const NEARLY: usize = 32;
+/// Of the main processes that went with it, so many are asked for what ran again.
+const MAINS: usize = 4;
 /// So many that went with it are looked at.
 const WITH_IT: usize = 1000;
 
@@ -363,13 +363,17 @@ impl Surroundings {
             None => None,
         };
         let with_it = reader.caused_by(&death.id, WITH_IT)?;
-        // It may be another one of them that ended all.
-        let ids = [&death.id].into_iter().chain(&death.caused_by);
-        let ids = ids.chain(with_it.iter().take(NEARLY).map(|one| &one.id));
+        let cause = cause.and_then(|cause| cause.death().ok());
+        let with_it: Vec<Death> = readable(with_it);
+        // It may be another death in the same place that ended all.
+        let there = cause.iter().chain(&with_it);
+        let there = there.filter(|other| is_main(other) && is_same_place(death, other));
+        let there = there.map(|other| &other.id).take(MAINS);
+        let ids = std::iter::once(&death.id).chain(there);
         Ok(Self {
-            cause: cause.and_then(|cause| cause.death().ok()),
             restart: reader.restart(ids.map(String::as_str))?,
-            with_it: readable(with_it),
+            cause,
+            with_it,
             before: readable(reader.earlier(death, EARLIER)?),
             next: reader.next(death)?.and_then(|next| next.death().ok()),
             unwatched: reader.unwatched(time_ns, unseen::STRETCHES)?,
@@ -385,6 +389,27 @@ impl Surroundings {
             next: self.next.as_ref(),
             unwatched: &self.unwatched,
         }
+    }
+}
+
+fn is_main(death: &Death) -> bool {
+    matches!(
+        death.victim.role,
+        Some(Role::ContainerInit | Role::UnitMain)
+    )
+}
+
+/// In the same container, or the same unit.
+fn is_same_place(one: &Death, other: &Death) -> bool {
+    let id = |death: &Death| {
+        death
+            .container
+            .as_ref()
+            .map(|container| container.id.clone())
+    };
+    match (id(one), id(other)) {
+        (None, None) => one.unit.is_some() && one.unit == other.unit,
+        (one, other) => one == other,
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
     journal::{Journal, OomCounts},
     provenance::{
         Engine,
-        record::{Death, Record},
+        record::{Death, Record, Restart},
     },
     store::{AskProgress, Progress},
 };
@@ -61,6 +61,8 @@ pub(super) struct Keeper {
 pub(super) struct Held {
     /// Of each death the last word, by its id.
     pub(super) deaths: BTreeMap<String, Death>,
+    /// Each with whether it was told of what nobody had taken yet.
+    pub(super) restarts: Vec<(Restart, bool)>,
     pub(super) others: Vec<Record>,
 }
 
@@ -114,6 +116,7 @@ impl Keeper {
             Record::Death(death) => {
                 held.deaths.insert(death.id.clone(), (**death).clone());
             }
+            Record::Restart(restart) => held.restarts.push((restart.clone(), !self.is_again)),
             // That it has ended nobody has written who was killed: it is no news that it is gone.
             Record::Stopped(_) => {}
             _ => held.others.push(record.clone()),

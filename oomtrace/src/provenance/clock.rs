@@ -21,14 +21,19 @@ impl Clock {
     /// The wall-clock time, in RFC 3339 with microseconds, UTC.
     #[must_use]
     pub(super) fn format(&self, boottime_ns: u64) -> String {
-        let realtime = i128::from(boottime_ns) + self.offset_ns;
-        let micros = realtime.div_euclid(1_000) * 1_000;
-        OffsetDateTime::from_unix_timestamp_nanos(micros)
-            .map(|time| time.to_offset(UtcOffset::UTC))
-            .ok()
-            .and_then(|time| time.format(&Rfc3339).ok())
-            .unwrap_or_else(|| "unknown".to_owned())
+        rfc3339(i128::from(boottime_ns) + self.offset_ns)
     }
+}
+
+/// Nanoseconds since 1970, in RFC 3339 with microseconds, UTC.
+#[must_use]
+pub(crate) fn rfc3339(realtime_ns: i128) -> String {
+    let micros = realtime_ns.div_euclid(1_000) * 1_000;
+    OffsetDateTime::from_unix_timestamp_nanos(micros)
+        .map(|time| time.to_offset(UtcOffset::UTC))
+        .ok()
+        .and_then(|time| time.format(&Rfc3339).ok())
+        .unwrap_or_else(|| "unknown".to_owned())
 }
 
 #[cfg(test)]

@@ -30,6 +30,8 @@ const MOST_DENIALS: u32 = 3;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Known {
     pub(super) facts: Option<Arc<ContainerFacts>>,
+    /// Path of its own cgroup, of the latest that was seen.
+    pub(super) cgroup: Option<String>,
     /// Nobody knows more than its cgroup's path.
     pub(super) is_unknown: bool,
     asked_ns: Option<u64>,
@@ -189,6 +191,7 @@ impl Containers {
             .into_iter()
             .find(|container| container.cgroup == change.path)?;
         let known = self.entry(&own.id);
+        known.cgroup = Some(own.cgroup.clone());
         match change.kind {
             CgroupChangeKind::Made => {
                 // There may be one in each hierarchy; and a container can be started again.

@@ -197,7 +197,7 @@ impl Engine {
                 self.revise_one(group, true, out);
             }
         }
-        self.begins_by_cgroup(change, out);
+        out.extend(self.note_run(change));
         out.extend(self.containers.cgroup(change).map(Output::AskContainer));
         self.consider(change, out);
         if change.kind != CgroupChangeKind::Emptied {
@@ -216,7 +216,7 @@ impl Engine {
         self.containers.facts(facts);
         self.decide(out);
         self.revise(&id, out);
-        self.begins_by_name(&id, out);
+        out.extend(self.note_name(&id));
     }
 
     pub(super) fn container_state(&mut self, state: ContainerState, out: &mut Vec<Output>) {

@@ -32,10 +32,11 @@ mod signal_names;
 mod stop;
 mod words;
 
+pub(crate) use clock::rfc3339;
 pub use engine::Engine;
 pub use naming::{pod_label, short as short_id};
 use oomtrace_common::maps::CgroupKey;
-pub use words::{bytes as human_bytes, duration_ns as human_duration};
+pub use words::{bytes as human_bytes, duration_ns as human_duration, stretch_ns as human_stretch};
 
 use self::{record::Record, redact::ArgvPolicy};
 use crate::event::{Group, container::Ask, memory::MemoryAsk};

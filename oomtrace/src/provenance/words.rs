@@ -39,6 +39,20 @@ pub fn duration_ns(ns: u64) -> String {
     }
 }
 
+/// The same of a long one, in its largest unit as people say it.
+#[must_use]
+pub fn stretch_ns(ns: u64) -> String {
+    let seconds = ns / 1_000_000_000;
+    let (unit, name) = match seconds {
+        0..120 => return duration_ns(ns),
+        120..7_200 => (60, "min"),
+        7_200..172_800 => (3_600, "h"),
+        _ => (86_400, "days"),
+    };
+    // To the nearest.
+    format!("{} {name}", (seconds + unit / 2) / unit)
+}
+
 /// A process as people speak of it: `nginx[31744]`.
 #[must_use]
 pub(super) fn label(process: &Process) -> String {

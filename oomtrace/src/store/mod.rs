@@ -24,6 +24,7 @@ mod retention;
 mod row;
 mod schema;
 mod stats;
+mod unkept;
 mod waiting;
 mod writer;
 

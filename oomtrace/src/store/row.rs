@@ -6,7 +6,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::now_ns;
 use crate::{
-    provenance::record::{Cause, Death, Gap, Record, Role, SCHEMA, Started, Stopped, UNKEPT},
+    provenance::record::{Cause, Death, Gap, Record, Role, Started, Stopped},
     sinks::json,
 };
 
@@ -92,58 +92,6 @@ pub(super) struct Lost {
     pub(super) json: String,
 }
 
-/// Deaths that found no room in memory while the disk took nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Unkept {
-    pub(super) deaths: usize,
-    /// Of the first and the last of them: since 1970, and since boot.
-    first: (i64, u64),
-    last: (i64, u64),
-}
-
-impl Unkept {
-    pub(super) fn of(row: &Row) -> Self {
-        let died = (row.time_ns, row.boottime_ns);
-        Self {
-            deaths: 1,
-            first: died,
-            last: died,
-        }
-    }
-
-    /// These and others.
-    pub(super) fn and(self, other: Self) -> Self {
-        Self {
-            deaths: self.deaths + other.deaths,
-            first: self.first.min(other.first),
-            last: self.last.max(other.last),
-        }
-    }
-
-    /// What is stored instead of them.
-    pub(super) fn gap(self) -> Gap {
-        let deaths = match self.deaths {
-            1 => "1 death".to_owned(),
-            deaths => format!("{deaths} deaths"),
-        };
-        Gap {
-            schema: SCHEMA,
-            lost: 0,
-            kind: UNKEPT.to_owned(),
-            cpu: None,
-            from: format_time(self.first.0),
-            to: format_time(self.last.0),
-            from_boottime_ns: self.first.1,
-            to_boottime_ns: self.last.1,
-            certain: false,
-            why: format!(
-                "the store could not be written, and {deaths} found no room in memory until it could"
-            ),
-            inferred: Vec::new(),
-        }
-    }
-}
-
 /// It has ended.
 #[derive(Clone, Debug)]
 pub(super) struct End {
@@ -196,14 +144,6 @@ fn time_ns(text: &str) -> i64 {
 pub(crate) fn parse_time(text: &str) -> Option<i64> {
     let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
     i64::try_from(time.unix_timestamp_nanos()).ok()
-}
-
-/// The other way round.
-fn format_time(ns: i64) -> String {
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(ns))
-        .ok()
-        .and_then(|time| time.format(&Rfc3339).ok())
-        .unwrap_or_default()
 }
 
 /// A word as it stands in the JSON.

@@ -6,7 +6,7 @@ use std::{
     fmt,
 };
 
-use super::row::{Item, Unkept};
+use super::{row::Item, unkept::Unkept};
 use crate::provenance::record::Record;
 
 /// How much may wait.
@@ -46,13 +46,13 @@ impl fmt::Display for Count {
             deaths => format!("{deaths} deaths"),
         };
         let others = match self.others {
-            1 => "1 record".to_owned(),
-            others => format!("{others} records"),
+            1 => "1 other record".to_owned(),
+            others => format!("{others} other records"),
         };
         match (self.deaths, self.others) {
             (_, 0) => write!(to, "{deaths}"),
-            (0, _) => write!(to, "{others} of no death"),
-            _ => write!(to, "{deaths} (and {others} of no death)"),
+            (0, _) => write!(to, "{others} (no death)"),
+            _ => write!(to, "{deaths} (and {others})"),
         }
     }
 }
@@ -326,8 +326,8 @@ mod tests {
         for (deaths, others, said) in [
             (1, 0, "1 death"),
             (2, 0, "2 deaths"),
-            (1, 2, "1 death (and 2 records of no death)"),
-            (0, 1, "1 record of no death"),
+            (1, 2, "1 death (and 2 other records)"),
+            (0, 1, "1 other record (no death)"),
         ] {
             assert_eq!(Count { deaths, others }.to_string(), said);
         }

@@ -6,7 +6,7 @@ use time::Duration;
 
 use super::timeline::moment;
 use crate::provenance::{
-    human_bytes, human_duration,
+    human_bytes, human_duration, human_stretch,
     record::{Cause, Death},
 };
 
@@ -168,15 +168,10 @@ fn ordinal(number: usize) -> String {
 
 /// A stretch of time in its largest unit, as people say it.
 pub(super) fn stretch(duration: Duration) -> String {
-    let seconds = duration.whole_seconds().unsigned_abs();
-    let (unit, name) = match seconds {
-        0..120 => (1, "s"),
-        120..7_200 => (60, "min"),
-        7_200..172_800 => (3_600, "h"),
-        _ => (86_400, "days"),
-    };
-    // To the nearest.
-    format!("{} {name}", (seconds + unit / 2) / unit)
+    match duration.whole_seconds().unsigned_abs() {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds => human_stretch(seconds.saturating_mul(1_000_000_000)),
+    }
 }
 
 #[cfg(test)]

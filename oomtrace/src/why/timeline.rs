@@ -38,7 +38,8 @@ pub(super) fn of(death: &Death, around: &Around<'_>) -> Vec<Moment> {
             text: format!("led to it: {}", cause.summary),
         }))
         .chain(with_it(death, around.with_it))
-        .chain(again(death, around.restart, around.next))
+        .chain(around.restart.map(|restart| restarted(death, restart)))
+        .chain(around.next.and_then(|next| next_start(death, next)))
         .collect();
     moments.sort_by_key(|moment| moment.offset_ms);
     moments
@@ -47,13 +48,17 @@ pub(super) fn of(death: &Death, around: &Around<'_>) -> Vec<Moment> {
 /// From a death to another, on the clock that both tell: that since boot where it is the same boot.
 fn since(death: &Death, other: &Death) -> i64 {
     if death.boot_id == other.boot_id {
-        let ms = |ns: u64| i64::try_from(ns / 1_000_000).unwrap_or(i64::MAX);
-        return ms(other.boottime_ns) - ms(death.boottime_ns);
+        return between_ms(death.boottime_ns, other.boottime_ns);
     }
     match (moment(&death.time), moment(&other.time)) {
         (Some(from), Some(to)) => whole_ms(to - from),
         _ => 0,
     }
+}
+
+fn between_ms(from_ns: u64, to_ns: u64) -> i64 {
+    let ms = |ns: u64| i64::try_from(ns / 1_000_000).unwrap_or(i64::MAX);
+    ms(to_ns) - ms(from_ns)
 }
 
 /// A time of a record's.
@@ -266,28 +271,14 @@ fn with_it(death: &Death, others: &[Death]) -> Vec<Moment> {
     told.collect()
 }
 
-/// When it ran again, and how that ended, if it has.
-fn again(death: &Death, restart: Option<&Restart>, next: Option<&Death>) -> Option<Moment> {
-    let next_start = next.and_then(|next| next_start(death, next));
-    let Some(restart) = restart else {
-        return next_start;
-    };
-    let ms = |ns: u64| i64::try_from(ns / 1_000_000).unwrap_or(i64::MAX);
-    let offset_ms = ms(restart.boottime_ns).checked_sub(ms(death.boottime_ns))?;
-    let is_of_it = |start: &&Moment| start.offset_ms >= offset_ms;
-    let how_next = next_start.as_ref().filter(is_of_it).and(next);
-    Some(Moment {
+/// When what it ended ran again.
+fn restarted(death: &Death, restart: &Restart) -> Moment {
+    Moment {
         time: restart.time.clone(),
-        offset_ms,
+        offset_ms: between_ms(death.boottime_ns, restart.boottime_ns),
         what: "restart",
-        text: how_next.map_or_else(
-            || restart.summary.clone(),
-            |next| {
-                let (who, cause) = (next.victim.label(), next.cause.name());
-                format!("{}, as {who} (which died of {cause})", restart.summary)
-            },
-        ),
-    })
+        text: restart.summary.clone(),
+    }
 }
 
 /// When it ran again, as its next death tells.

@@ -236,7 +236,7 @@ fn why_tells_when_it_ran_again() {
     }
     let done = oomtrace(&folder.store(), &["why", "pid:4", "--output", "json"]);
     let story: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
-    assert_eq!(story["restart"]["unit"], "job.service");
+    assert_eq!(story["restart"]["of"], death(4).id);
 }
 
 #[test]

@@ -95,7 +95,7 @@ pub(crate) fn restart(of: &Death, time: &str) -> Record {
         boottime_ns: of.boottime_ns + 5_000_000_000,
         after_ms: 4_999,
         container: None,
-        unit: Some("job.service".to_owned()),
+        unit: of.unit.clone(),
         summary: "job.service was started again, 5.0 s after it had ended".to_owned(),
     })
 }

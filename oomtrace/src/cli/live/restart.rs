@@ -169,14 +169,12 @@ impl Left {
         let broken = broken.filter(|broken| broken.boot_id == host::session().boot_id);
         Resumption {
             is_of_this_boot: seen_ns.is_some(),
-            unwatched,
-            broken: broken.map(|broken| Unwatched {
-                from_ns: broken.since.boottime_ns,
-                to_ns: attached.boottime_ns,
-                why: NOT_KEPT.to_owned(),
-                was_traced: true,
-                kills: Vec::new(),
+            broken: broken.map(|broken| BrokenOff {
+                since_ns: broken.since.boottime_ns,
+                is_watched: probe.resumed_since_ns().is_some() || unwatched.is_some(),
+                attached,
             }),
+            unwatched,
             left: self,
         }
     }
@@ -189,7 +187,47 @@ pub(super) struct Resumption {
     /// Nobody traced from the one moment to the other.
     unwatched: Option<(u64, u64)>,
     /// What had been seen could not be kept.
-    broken: Option<Unwatched>,
+    broken: Option<BrokenOff>,
+}
+
+/// A journal that could not be written to the end.
+#[derive(Clone, Copy)]
+struct BrokenOff {
+    since_ns: u64,
+    /// Something else tells what was watched between the two tracers.
+    is_watched: bool,
+    /// When this tracer began.
+    attached: Tick,
+}
+
+impl BrokenOff {
+    /// What is told of it: until when the tracer before was there is known by the store alone.
+    fn told(self, reader: Option<&store::Reader>) -> Vec<Unwatched> {
+        let attached_ns = self.attached.boottime_ns;
+        let stretch = |from_ns, to_ns, was_traced: bool| Unwatched {
+            from_ns,
+            to_ns,
+            why: if was_traced { NOT_KEPT } else { NOBODY }.to_owned(),
+            was_traced,
+            kills: Vec::new(),
+        };
+        if self.is_watched {
+            return vec![stretch(self.since_ns, attached_ns, true)];
+        }
+        let watches = reader.and_then(|reader| reader.watches(1).ok());
+        let seen_ns = watches.iter().flatten().next().and_then(|watch| {
+            let ago_ns = self.attached.realtime_ns.checked_sub(watch.seen_ns)?;
+            attached_ns.checked_sub(u64::try_from(ago_ns).ok()?)
+        });
+        let seen_ns = seen_ns.unwrap_or_default().max(self.since_ns);
+        vec![
+            stretch(self.since_ns, seen_ns, true),
+            Unwatched {
+                kills: reconcile(seen_ns, attached_ns, None, &BTreeMap::new()),
+                ..stretch(seen_ns, attached_ns, false)
+            },
+        ]
+    }
 }
 
 impl Resumption {
@@ -214,15 +252,18 @@ impl Resumption {
                 recovered.unreadable
             );
         }
-        let mut told: Vec<Unwatched> = broken.into_iter().collect();
+        let reader = || {
+            let reader = store::Reader::open_for_revisions(&left.store).inspect_err(|error| {
+                log::debug!("what is stored cannot be looked at before it is told again: {error}");
+            });
+            reader.ok()
+        };
+        let mut told = broken.map_or_else(Vec::new, |broken| broken.told(reader().as_ref()));
         if recovered.taken.is_empty() && recovered.rest.is_empty() {
             return Ok(told);
         }
         let beat = &mut || vitals.resumed();
-        let reader = store::Reader::open_for_revisions(&left.store).inspect_err(|error| {
-            log::debug!("what is stored cannot be looked at before it is told again: {error}");
-        });
-        let reader = reader.ok();
+        let reader = reader();
         let mut stored = |id: &str| reader.as_ref()?.revision(id).ok().flatten();
         let rest = std::mem::take(&mut recovered.rest);
         let mut rest: Vec<Entry> = rest.into_iter().map(Entry::Kernel).collect();
@@ -317,6 +358,8 @@ fn save(
             write(kind, &payload)?;
         }
     }
+    // Without programs of its own it has left nothing that watched until now.
+    let was_traced = !older.is_empty();
     let mut from_ns = None;
     for older in &mut older {
         from_ns = from_ns.or(Some(older.since_ns()));
@@ -348,7 +391,7 @@ fn save(
         from_ns: from_ns.max(seen_ns).unwrap_or(now.boottime_ns),
         to_ns: now.boottime_ns,
         why,
-        was_traced: true,
+        was_traced,
         kills: Vec::new(),
     })
 }

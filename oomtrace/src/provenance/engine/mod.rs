@@ -18,7 +18,7 @@ use super::{
     oom,
     record::{self, Gap, Record, SCHEMA, Started},
     related::Related,
-    restarts::Restarts,
+    restarts::Runs,
     rules::Rules,
     scope::{Candidate, Scope},
 };
@@ -51,7 +51,7 @@ pub struct Engine {
     /// Deaths that were written and may be written again.
     pub(super) late: HashMap<Group, Late>,
     related: Related,
-    pub(super) restarts: Restarts,
+    pub(super) runs: Runs,
     pub(super) scope: Scope,
     pub(super) candidates: Vec<Candidate>,
     attached_ns: Option<u64>,
@@ -94,7 +94,7 @@ impl Engine {
             containers: Containers::default(),
             late: HashMap::new(),
             related: Related::default(),
-            restarts: Restarts::default(),
+            runs: Runs::default(),
             scope: Scope::default(),
             candidates: Vec::new(),
             attached_ns: None,

@@ -80,8 +80,9 @@ impl Engine {
         if death.revision == 1 {
             self.deaths += 1;
         }
-        self.note_over(&death);
+        let runs_again = self.note_end(&death);
         out.push(Output::record(Record::Death(death)));
+        out.extend(runs_again);
         Told::Written
     }
 

@@ -83,11 +83,13 @@ pub struct Restart {
     /// When its cgroup was made: its first process is about to start.
     pub time: String,
     pub boottime_ns: u64,
-    /// From the end of who died.
+    /// From when the last process of the run before had gone.
     pub after_ms: u64,
-    /// The container that runs now: the same, or another one by its name.
+    /// The container that runs now: the same, or another one by its name. Of a unit, the one that it
+    /// runs in.
     pub container: Option<ContainerName>,
-    pub unit: Option<String>,
+    /// The unit, if it is one that runs again.
+    pub unit: Option<Unit>,
     pub summary: String,
 }
 /// The tracer has ended, with everything written.

@@ -85,7 +85,7 @@ fn each_end_is_told_as_it_is() {
         (wait(patience(long, long), 0, true), None),
         (
             wait(patience(long, long), 3, true),
-            Some("3 records of no death could not be stored"),
+            Some("3 other records (no death) could not be stored"),
         ),
         (
             wait(patience(100, long), 3, false),

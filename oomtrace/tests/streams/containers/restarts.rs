@@ -17,7 +17,7 @@ use super::{
 };
 use crate::support::{
     Ran,
-    make::{BY_SIGKILL, KILLED_NS, MS, S, exit, exit_at, kill, sigkill},
+    make::{BY_SIGKILL, KILLED_NS, MS, S, exit, exit_at, kill, sigkill, tick},
 };
 
 /// When it runs again.
@@ -67,8 +67,8 @@ fn a_container_of_the_same_id_runs_again() {
     assert_eq!(restart.of, ran.deaths()[0].id);
     assert_eq!(restart.boottime_ns, AGAIN_NS);
     assert_eq!(
-        restart.after_ms, 4_999,
-        "from the end, not from the SIGKILL"
+        restart.after_ms, 4_998,
+        "from when the last process had gone"
     );
     assert_eq!(restart.container.as_ref().unwrap().id, ID);
     assert_eq!(
@@ -98,6 +98,10 @@ fn a_container_that_was_made_anew_is_known_by_its_name() {
     let [restart] = &told(vec![made_at(&next, AGAIN_NS), facts(&next_web())])[..] else {
         panic!()
     };
+    assert_eq!(
+        restart.summary,
+        "container web was started again as another container, fedcba987654, 5.0 s after it had ended"
+    );
     assert_eq!(restart.boottime_ns, AGAIN_NS, "not when its name came");
     assert_eq!(restart.container.as_ref().unwrap().id, NEXT);
     // Of another name, another runtime, in a pod; or there before it died.
@@ -163,7 +167,7 @@ fn a_unit_runs_again() {
     let [restart] = restarts(&ran)[..] else {
         panic!("{:?}", restarts(&ran))
     };
-    assert_eq!(restart.unit.as_deref(), Some("job.service"));
+    assert_eq!(restart.unit.as_ref().unwrap().name, "job.service");
     assert_eq!(restart.container, None);
     assert_eq!(
         restart.summary,
@@ -171,21 +175,20 @@ fn a_unit_runs_again() {
     );
 }
 
-/// A child that dies need not end anything; and what goes along with the init is not what
-/// ended it.
+/// What goes along with the init is not what ended it.
 #[test]
 fn it_is_the_death_of_the_main_process_that_is_followed() {
     let (first, child) = (init(&docker()), worker(&docker()));
-    let later = |victim: &_, at_ns| Sigkill {
-        boottime_ns: at_ns,
-        ..kill(&runc(), victim)
+    let later = Sigkill {
+        boottime_ns: KILLED_NS + 2 * MS,
+        ..kill(&runc(), &child)
     };
     let ran = run([
         made(&docker()),
         facts(&web()),
         sigkill(&oom(&first)),
         exit(&first, BY_SIGKILL),
-        sigkill(&later(&child, KILLED_NS + 2 * MS)),
+        sigkill(&later),
         exit_at(&child, BY_SIGKILL, KILLED_NS + 3 * MS),
         emptied(&docker(), KILLED_NS + 4 * MS),
         made_at(&docker(), AGAIN_NS),
@@ -194,18 +197,172 @@ fn it_is_the_death_of_the_main_process_that_is_followed() {
         panic!("{:?}", restarts(&ran))
     };
     assert!(restart.of.contains("-1000-"), "{}", restart.of);
-    // An hour after a child died, something else has ended it.
-    for (after_ns, count) in [(5 * S, 1), (3600 * S, 0)] {
+}
+
+/// The end of the run decides, not the death alone: a worker of a container that goes on, an orphan
+/// that systemd has adopted in a unit, a main process that was started again in the same cgroup.
+#[test]
+fn what_goes_on_has_not_ended() {
+    let (worker, orphan) = (worker(&docker()), in_unit(1000, "job"));
+    for (victim, cgroup, ended_after_ns, count) in [
+        (&worker, docker(), 5 * S, 1),
+        (&worker, docker(), 540 * S, 0),
+        (&orphan, UNIT.to_owned(), 5 * S, 1),
+        (&orphan, UNIT.to_owned(), 14 * 3600 * S, 0),
+    ] {
+        let ended_ns = KILLED_NS + ended_after_ns;
         let ran = run([
-            made(&docker()),
-            facts(&web()),
-            sigkill(&oom(&child)),
-            exit(&child, BY_SIGKILL),
-            emptied(&docker(), KILLED_NS + after_ns - S),
-            made_at(&docker(), KILLED_NS + after_ns),
+            made(&cgroup),
+            sigkill(&oom(victim)),
+            exit(victim, BY_SIGKILL),
+            emptied(&cgroup, ended_ns),
+            made_at(&cgroup, ended_ns + S),
         ]);
-        assert_eq!(restarts(&ran).len(), count, "{after_ns}");
+        let after: Vec<u64> = restarts(&ran).iter().map(|again| again.after_ms).collect();
+        assert_eq!(after, vec![1_000; count], "{cgroup} {ended_after_ns}");
     }
+    // It was never empty: another hierarchy's cgroup, for a limit that was set.
+    let ran = run([
+        made(UNIT),
+        sigkill(&oom(&orphan)),
+        exit(&orphan, BY_SIGKILL),
+        made_at(UNIT, AGAIN_NS),
+    ]);
+    assert_eq!(restarts(&ran).len(), 0);
+}
+
+/// Long enough after it to be told how long in words.
+#[test]
+fn a_unit_of_a_timer_runs_again() {
+    let victim = in_unit(1000, "job");
+    let ran = run([
+        sigkill(&oom(&victim)),
+        exit(&victim, BY_SIGKILL),
+        emptied(UNIT, KILLED_NS + 2 * MS),
+        made_at(UNIT, KILLED_NS + 14 * 3600 * S),
+    ]);
+    assert_eq!(
+        restarts(&ran)[0].summary,
+        "job.service was started again, 14 h after it had ended"
+    );
+}
+
+/// Each run of a crash loop has its own, whatever comes late of the one before.
+#[test]
+fn a_late_word_of_an_older_death_takes_no_others_place() {
+    let (first, second) = (docker(), format!("/docker/{NEXT}"));
+    let third_id = NEXT.replace('f', "0");
+    let third = format!("/docker/{third_id}");
+    let victim = init(&first);
+    let mut other = init(&second);
+    other.group.tgid = 2000;
+    other.group.start_ns = AGAIN_NS;
+    let ran = run([
+        made(&first),
+        facts(&web()),
+        sigkill(&oom(&victim)),
+        exit(&victim, BY_SIGKILL),
+        emptied(&first, KILLED_NS + 2 * MS),
+        made_at(&second, AGAIN_NS),
+        facts(&next_web()),
+        sigkill(&Sigkill {
+            boottime_ns: AGAIN_NS + S,
+            ..oom(&other)
+        }),
+        exit_at(&other, BY_SIGKILL, AGAIN_NS + S + MS),
+        emptied(&second, AGAIN_NS + S + 2 * MS),
+        says(true, 137),
+        made_at(&third, AGAIN_NS + 2 * S),
+        facts(&ContainerFacts {
+            id: third_id,
+            ..next_web()
+        }),
+    ]);
+    let of: Vec<&str> = restarts(&ran).iter().map(|again| &*again.of).collect();
+    assert_eq!(of.len(), 2, "{of:?}");
+    assert!(
+        of[0].contains("-1000-") && of[1].contains("-2000-"),
+        "{of:?}"
+    );
+}
+
+/// systemd starts a unit again after 100 ms; a death of which no SIGKILL was seen is written at the
+/// next tick.
+#[test]
+fn a_death_that_is_written_late_is_followed_too() {
+    let victim = in_unit(1000, "job");
+    let ran = run([
+        made(UNIT),
+        exit(&victim, BY_SIGKILL),
+        emptied(UNIT, KILLED_NS + 2 * MS),
+        made_at(UNIT, KILLED_NS + 100 * MS),
+        tick(KILLED_NS + S),
+    ]);
+    let [restart] = restarts(&ran)[..] else {
+        panic!("{:?}", restarts(&ran))
+    };
+    assert_eq!(restart.after_ms, 98);
+    // What a container is called may be known last of the one that died first.
+    let (first, next) = (init(&docker()), format!("/docker/{NEXT}"));
+    let ran = run([
+        made(&docker()),
+        sigkill(&oom(&first)),
+        exit(&first, BY_SIGKILL),
+        emptied(&docker(), KILLED_NS + 2 * MS),
+        made_at(&next, AGAIN_NS),
+        facts(&next_web()),
+        facts(&web()),
+    ]);
+    assert_eq!(restarts(&ran).len(), 1);
+}
+
+#[test]
+fn whose_container_or_unit_it_is_is_told() {
+    let user = |uid, id: &str| {
+        let slice = format!("/user.slice/user-{uid}.slice/user@{uid}.service/user.slice");
+        format!("{slice}/libpod-{id}.scope/container")
+    };
+    let podman = |facts: ContainerFacts| ContainerFacts {
+        runtime: Some("podman".to_owned()),
+        ..facts
+    };
+    let first = user(1000, ID);
+    let first = first.trim_end_matches("/container");
+    let victim = init(first);
+    for (uid, count) in [(1000, 1), (1001, 0)] {
+        let next = user(uid, NEXT);
+        let next = next.trim_end_matches("/container");
+        let ran = run([
+            made(first),
+            facts(&podman(web())),
+            sigkill(&oom(&victim)),
+            exit(&victim, BY_SIGKILL),
+            emptied(first, KILLED_NS + 2 * MS),
+            made_at(next, AGAIN_NS),
+            facts(&podman(next_web())),
+        ]);
+        assert_eq!(restarts(&ran).len(), count, "{uid}");
+    }
+    let unit = format!("{}/system.slice/nginx.service", docker());
+    let mut victim = in_unit(1000, "nginx");
+    victim.memory_cgroup = Some(unit.clone());
+    let ran = run([
+        made(&docker()),
+        facts(&web()),
+        made(&unit),
+        sigkill(&oom(&victim)),
+        exit(&victim, BY_SIGKILL),
+        emptied(&unit, KILLED_NS + 2 * MS),
+        made_at(&unit, AGAIN_NS),
+    ]);
+    let [restart] = restarts(&ran)[..] else {
+        panic!("{:?}", restarts(&ran))
+    };
+    assert_eq!(
+        restart.summary,
+        "nginx.service in container web was started again, 5.0 s after it had ended"
+    );
+    assert_eq!(restart.container.as_ref().unwrap().id, ID);
 }
 
 #[test]

@@ -2,14 +2,18 @@
 
 use std::collections::{HashMap, HashSet};
 
-use oomtrace::event::{Event, Group, SignalResult};
+use oomtrace::{
+    event::{Event, Group, SignalResult},
+    provenance::record::Record,
+};
 
 use super::Ran;
 
 /// Revisions count from 1, nothing comes after the final one, and the last record counts
-/// each death once. Says what is broken.
+/// each death once; what a death ended runs again once, and later. Says what is broken.
 pub(crate) fn check(ran: &Ran) -> Result<(), String> {
     let written = check_revisions(ran)?;
+    check_restarts(ran)?;
     match ran.stopped() {
         Some(stopped) if stopped.deaths != written => Err(format!(
             "{} deaths were counted, {written} written",
@@ -17,6 +21,27 @@ pub(crate) fn check(ran: &Ran) -> Result<(), String> {
         )),
         _ => Ok(()),
     }
+}
+
+fn check_restarts(ran: &Ran) -> Result<(), String> {
+    let died: HashMap<&str, u64> = ran
+        .deaths()
+        .into_iter()
+        .map(|death| (&*death.id, death.boottime_ns))
+        .collect();
+    let mut followed = HashSet::new();
+    for record in ran.records() {
+        let Record::Restart(restart) = record else {
+            continue;
+        };
+        let is_later = died
+            .get(&*restart.of)
+            .is_some_and(|died_ns| *died_ns < restart.boottime_ns);
+        if !is_later || !followed.insert(&restart.of) {
+            return Err(format!("no restart, or one too many: {restart:?}"));
+        }
+    }
+    Ok(())
 }
 
 /// The first half of [`check`]; gives the number of deaths.

@@ -124,6 +124,6 @@ fn systemd_restart(scene: &Scene) -> Result<()> {
         &unit.subject(),
         &[main("sleep", sleep, KILLED_BY_SYSTEMD).by("systemd")],
     );
-    scene.runs_again(&deaths, sleep, &[("/unit", &unit.name)]);
+    scene.runs_again(&deaths, sleep, &[("/unit/name", &unit.name)]);
     Ok(())
 }
