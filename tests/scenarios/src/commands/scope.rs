@@ -120,7 +120,7 @@ fn kill(mut child: Child) -> Result<i32> {
 }
 
 /// Runs a shell to its end; its pid.
-fn run(command: &mut Command) -> Result<i32> {
+pub(super) fn run(command: &mut Command) -> Result<i32> {
     let mut child = command.spawn()?;
     let pid = child.id() as i32;
     child.wait()?;

@@ -1,6 +1,7 @@
 //! Tracers that follow one another: whether killed or ended, what dies meanwhile is told by the
 //! next one, once; and where nobody could watch, that is said.
 
+mod again;
 mod ground;
 mod pins;
 mod unpinned;
@@ -55,6 +56,10 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "restart-other-boot",
         run: unpinned::other_boot,
+    },
+    Case {
+        name: "restart-of-a-unit",
+        run: again::told,
     },
     Case {
         name: "pins-taken",
