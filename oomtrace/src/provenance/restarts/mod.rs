@@ -82,7 +82,7 @@ impl Engine {
             manager: user_manager(&own.cgroup).map(str::to_owned),
             namespace: container.namespace,
             pod: container.pod,
-            name: container.name?,
+            container: container.name?,
         })
     }
 

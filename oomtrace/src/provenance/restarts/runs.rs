@@ -23,7 +23,7 @@ pub(super) struct Name {
     pub(super) manager: Option<String>,
     pub(super) namespace: Option<String>,
     pub(super) pod: Option<String>,
-    pub(super) name: String,
+    pub(super) container: String,
 }
 
 /// A death that may have ended a run.
