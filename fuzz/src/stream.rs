@@ -123,6 +123,11 @@ fn inside(entry: &mut Entry, dice: &mut Dice) {
             lost.to_ns = dice.number(lost.to_ns);
             text(&mut lost.kind, dice);
         }
+        Entry::EndedRun(run) => {
+            run.died_ns = dice.number(run.died_ns);
+            run.emptied_ns = dice.once_in(2).then(|| dice.number(run.died_ns));
+            text(&mut run.path, dice);
+        }
         Entry::Unwatched(unwatched) => {
             unwatched.from_ns = dice.number(unwatched.from_ns);
             unwatched.to_ns = dice.number(unwatched.to_ns);

@@ -108,6 +108,34 @@ pub struct ContainerUnknown {
     pub is_busy: bool,
 }
 
+/// What a container is called by those who make the next one of it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RunName {
+    pub runtime: Option<String>,
+    /// The user's service manager that it runs below: each user has runtimes of their own.
+    pub manager: Option<String>,
+    pub namespace: Option<String>,
+    pub pod: Option<String>,
+    pub container: String,
+}
+
+/// A run of a container or a unit in which somebody died, and on which none has followed that was
+/// seen. The tracer before has left it: what runs next may come in the time of this one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndedRun {
+    /// Of its cgroup.
+    pub path: String,
+    pub made_ns: Option<u64>,
+    /// The death that has ended it, or may have.
+    pub death_id: String,
+    pub died_ns: u64,
+    /// Of the main process. Whatever else dies in the same run, this is what ended it.
+    pub is_main: bool,
+    pub name: Option<RunName>,
+    /// When its last process had gone.
+    pub emptied_ns: Option<u64>,
+}
+
 /// A cgroup came, or the last process in it and below has gone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CgroupChange {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    container::{CgroupChange, ContainerFacts, ContainerState, ContainerUnknown},
+    container::{CgroupChange, ContainerFacts, ContainerState, ContainerUnknown, EndedRun},
     memory::{MemoryCurve, NodeMemory, OomReport},
 };
 
@@ -160,6 +160,7 @@ pub enum Entry {
     ContainerFacts(Box<ContainerFacts>),
     ContainerState(ContainerState),
     ContainerUnknown(ContainerUnknown),
+    EndedRun(Box<EndedRun>),
     MemoryCurve(Box<MemoryCurve>),
     Unwatched(Unwatched),
     /// The tracer ends, and the next one goes on where it has left off.

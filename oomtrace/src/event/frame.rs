@@ -32,6 +32,7 @@ const MEMORY_CURVE: u8 = 14;
 const NODE_MEMORY: u8 = 15;
 const UNWATCHED: u8 = 16;
 const PAUSED: u8 = 17;
+const ENDED_RUN: u8 = 18;
 
 /// The head of a frame: its kind and its payload's length.
 pub(crate) const HEAD_BYTES: usize = 5;
@@ -54,6 +55,7 @@ pub(crate) fn encode(entry: &Entry) -> io::Result<(u8, Cow<'_, [u8]>)> {
         Entry::ContainerFacts(facts) => json(CONTAINER_FACTS, facts),
         Entry::ContainerState(state) => json(CONTAINER_STATE, state),
         Entry::ContainerUnknown(unknown) => json(CONTAINER_UNKNOWN, unknown),
+        Entry::EndedRun(run) => json(ENDED_RUN, run),
         Entry::MemoryCurve(curve) => json(MEMORY_CURVE, curve),
         Entry::NodeMemory(node) => json(NODE_MEMORY, node),
         Entry::Unwatched(unwatched) => json(UNWATCHED, unwatched),
@@ -78,6 +80,7 @@ pub(crate) fn decode(kind: u8, payload: Vec<u8>) -> serde_json::Result<Option<En
         CONTAINER_FACTS => Entry::ContainerFacts(json(&payload)?),
         CONTAINER_STATE => Entry::ContainerState(json(&payload)?),
         CONTAINER_UNKNOWN => Entry::ContainerUnknown(json(&payload)?),
+        ENDED_RUN => Entry::EndedRun(json(&payload)?),
         MEMORY_CURVE => Entry::MemoryCurve(json(&payload)?),
         NODE_MEMORY => Entry::NodeMemory(json(&payload)?),
         UNWATCHED => Entry::Unwatched(json(&payload)?),

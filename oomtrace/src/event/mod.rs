@@ -370,6 +370,7 @@ pub enum Event {
     ContainerFacts(Box<container::ContainerFacts>),
     ContainerState(container::ContainerState),
     ContainerUnknown(container::ContainerUnknown),
+    EndedRun(Box<container::EndedRun>),
     MemoryCurve(Box<memory::MemoryCurve>),
     /// Nobody traced in between.
     Unwatched(entry::Unwatched),

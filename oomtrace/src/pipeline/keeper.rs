@@ -216,6 +216,8 @@ impl Keeper {
             let mut begin: Vec<Entry> = self.begin.iter().flatten().cloned().collect();
             let containers = engine.live_containers();
             begin.extend(containers.map(|facts| Entry::ContainerFacts(Box::new(facts.clone()))));
+            let runs = engine.ended_runs();
+            begin.extend(runs.map(|run| Entry::EndedRun(Box::new(run))));
             begin.extend(decoder.known(SYMBOLS));
             begin.push(Entry::Tick(self.now));
             let counts = counts();

@@ -66,6 +66,7 @@ impl Decoder {
             Entry::ContainerFacts(facts) => Event::ContainerFacts(facts.clone()),
             Entry::ContainerState(state) => Event::ContainerState(state.clone()),
             Entry::ContainerUnknown(unknown) => Event::ContainerUnknown(unknown.clone()),
+            Entry::EndedRun(run) => Event::EndedRun(run.clone()),
             Entry::MemoryCurve(curve) => Event::MemoryCurve(curve.clone()),
             Entry::Unwatched(unwatched) => Event::Unwatched(unwatched.clone()),
             Entry::Paused(tick) => Event::Paused(*tick),

@@ -67,6 +67,8 @@ impl<'a> Needed<'a> {
             | Entry::NodeMemory(_) => self.is_near(came_ns),
             // Losses count for whoever lived then, whenever it dies.
             Entry::Lost(_)
+            // Whatever runs next may be what it has waited for.
+            | Entry::EndedRun(_)
             | Entry::Session(_)
             | Entry::Attached(_)
             | Entry::Symbols(_)

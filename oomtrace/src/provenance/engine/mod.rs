@@ -149,6 +149,7 @@ impl Engine {
             Event::ContainerFacts(facts) => self.container_facts(*facts, out),
             Event::ContainerState(state) => self.container_state(state, out),
             Event::ContainerUnknown(unknown) => self.container_unknown(&unknown, out),
+            Event::EndedRun(run) => self.runs.restore(*run),
             Event::MemoryCurve(curve) => self.memory_curve(*curve),
             Event::Unwatched(unwatched) => self.unwatched(unwatched, out),
             Event::Paused(tick) => self.paused(tick, out),

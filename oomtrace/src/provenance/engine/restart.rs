@@ -4,7 +4,7 @@ use super::Engine;
 use crate::{
     event::{
         Group,
-        container::ContainerFacts,
+        container::{ContainerFacts, EndedRun},
         entry::{InferredKill, Tick, Unwatched},
     },
     provenance::{
@@ -37,6 +37,11 @@ impl Engine {
     /// What is known of the containers that are there.
     pub fn live_containers(&self) -> impl Iterator<Item = &ContainerFacts> {
         self.containers.live()
+    }
+
+    /// Runs that a death has ended, and on which none has followed yet: the latest of them.
+    pub fn ended_runs(&self) -> impl Iterator<Item = EndedRun> {
+        self.runs.open()
     }
 
     /// What was written so far is another tracer's: only these deaths are to be counted as this

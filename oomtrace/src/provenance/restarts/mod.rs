@@ -3,7 +3,7 @@
 mod runs;
 
 pub(super) use self::runs::Runs;
-use self::runs::{Ender, Name, Next};
+use self::runs::{Ender, Next};
 use super::{
     Output,
     engine::Engine,
@@ -13,7 +13,7 @@ use super::{
     words,
 };
 use crate::{
-    event::container::{CgroupChange, CgroupChangeKind},
+    event::container::{CgroupChange, CgroupChangeKind, RunName},
     identity::place::Place,
 };
 
@@ -70,14 +70,14 @@ impl Engine {
     }
 
     /// What the container there is called, and by whom.
-    fn container_name(&self, place: &Place) -> Option<Name> {
+    fn container_name(&self, place: &Place) -> Option<RunName> {
         let own = place.containers.first()?;
         let container = naming::container_name(own, &self.containers);
         // That it is in a pod, its path tells before anybody has said in which.
         if place.pod.is_some() && container.pod.is_none() {
             return None;
         }
-        Some(Name {
+        Some(RunName {
             runtime: container.runtime,
             manager: user_manager(&own.cgroup).map(str::to_owned),
             namespace: container.namespace,

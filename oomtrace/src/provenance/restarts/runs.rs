@@ -5,6 +5,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use crate::event::container::{EndedRun, RunName};
+
 /// The last process of what a death ended has gone so long after it: who is left is given systemd's
 /// 90 seconds to stop, as a rule.
 const ENDED_NS: u64 = 100 * 1_000_000_000;
@@ -14,17 +16,8 @@ const AGAIN_NS: u64 = 24 * 60 * 60 * 1_000_000_000;
 const MOST: usize = 4096;
 /// So many deaths are remembered whose next run was told.
 const MOST_TOLD: usize = 1024;
-
-/// What a container is called by those who make the next one of it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Name {
-    pub(super) runtime: Option<String>,
-    /// The user's service manager that it runs below: each user has runtimes of their own.
-    pub(super) manager: Option<String>,
-    pub(super) namespace: Option<String>,
-    pub(super) pod: Option<String>,
-    pub(super) container: String,
-}
+/// So many runs are left to the next tracer.
+const MOST_LEFT: usize = 128;
 
 /// A death that may have ended a run.
 #[derive(Clone, Debug)]
@@ -34,7 +27,7 @@ pub(super) struct Ender {
     /// Of the main process. Whatever else dies in the same run, this is what ended it.
     pub(super) is_main: bool,
     /// Of its container.
-    pub(super) name: Option<Name>,
+    pub(super) name: Option<RunName>,
 }
 
 /// What runs again.
@@ -107,7 +100,7 @@ struct Named {
 #[derive(Debug, Default)]
 pub(in crate::provenance) struct Runs {
     places: HashMap<String, Place>,
-    names: HashMap<Name, Named>,
+    names: HashMap<RunName, Named>,
     told: VecDeque<String>,
 }
 
@@ -154,12 +147,58 @@ impl Runs {
     }
 
     /// It is known what the container in this cgroup is called.
-    pub(super) fn named(&mut self, path: &str, name: Name) -> Option<Next> {
+    pub(super) fn named(&mut self, path: &str, name: RunName) -> Option<Next> {
         let began_ns = self.began_ns(path)?;
         let named = self.names.entry(name).or_default();
         named.began = named.began.take().max(Some((began_ns, path.to_owned())));
         let (_, died_in) = named.died.clone()?;
         self.follow(&died_in)
+    }
+
+    /// Runs in which somebody died, and on which none has followed yet: the latest of them.
+    pub(in crate::provenance) fn open(&self) -> impl Iterator<Item = EndedRun> {
+        let is_open = |run: &Run| {
+            let is_told = |death: &Ender| self.told.contains(&death.id);
+            run.death.as_ref().is_some_and(|death| !is_told(death))
+        };
+        let places = self.places.iter();
+        let mut open: Vec<(&String, &Run)> = places
+            .map(|(path, place)| (path, &place.now))
+            .filter(|(_, run)| is_open(run))
+            .collect();
+        open.sort_unstable_by_key(|(path, run)| (std::cmp::Reverse(run.latest_ns()), *path));
+        open.truncate(MOST_LEFT);
+        open.into_iter().filter_map(|(path, run)| {
+            let death = run.death.clone()?;
+            Some(EndedRun {
+                path: path.clone(),
+                made_ns: run.made_ns,
+                death_id: death.id,
+                died_ns: death.died_ns,
+                is_main: death.is_main,
+                name: death.name,
+                emptied_ns: run.emptied_ns,
+            })
+        })
+    }
+
+    /// Takes on what another tracer has left.
+    pub(in crate::provenance) fn restore(&mut self, run: EndedRun) {
+        let place = self.place(&run.path);
+        if place.now.latest_ns() > 0 {
+            return;
+        }
+        (place.now.made_ns, place.now.emptied_ns) = (run.made_ns, run.emptied_ns);
+        // What follows on it is told by the events that come.
+        self.died(
+            &run.path,
+            Ender {
+                id: run.death_id,
+                died_ns: run.died_ns,
+                is_main: run.is_main,
+                name: run.name,
+            },
+        );
     }
 
     /// What follows on a run in this cgroup, if that was not told.

@@ -16,8 +16,8 @@ use super::{
     worker,
 };
 use crate::support::{
-    Ran,
-    make::{BY_SIGKILL, KILLED_NS, MS, S, exit, exit_at, kill, sigkill, tick},
+    Ran, engine,
+    make::{BY_SIGKILL, KILLED_NS, MS, S, exit, exit_at, kill, opening, sigkill, tick},
 };
 
 /// When it runs again.
@@ -314,6 +314,53 @@ fn a_death_that_is_written_late_is_followed_too() {
         facts(&web()),
     ]);
     assert_eq!(restarts(&ran).len(), 1);
+}
+
+/// The tracer's own end comes between a death and the next run.
+#[test]
+fn a_run_that_ended_under_another_tracer_is_followed() {
+    let (unit, container) = (in_unit(3000, "job"), init(&docker()));
+    let mut first = engine();
+    let before = [
+        made(UNIT),
+        sigkill(&oom(&unit)),
+        exit(&unit, BY_SIGKILL),
+        emptied(UNIT, KILLED_NS + 2 * MS),
+        made(&docker()),
+        facts(&web()),
+        sigkill(&oom(&container)),
+        exit(&container, BY_SIGKILL),
+        emptied(&docker(), KILLED_NS + 2 * MS),
+    ];
+    let mut told = Vec::new();
+    for event in opening().into_iter().chain(before) {
+        first.handle(event, &mut told);
+    }
+    let told = Ran(told);
+    let left: Vec<_> = first.ended_runs().collect();
+    assert_eq!(left.len(), 2, "{left:?}");
+
+    let next = format!("/docker/{NEXT}");
+    let after = [
+        made_at(UNIT, AGAIN_NS),
+        made_at(&next, AGAIN_NS + S),
+        facts(&next_web()),
+    ];
+    let mut second = engine();
+    let mut out = Vec::new();
+    let left = left.into_iter().map(|run| Event::EndedRun(Box::new(run)));
+    for event in opening().into_iter().chain(left).chain(after) {
+        second.handle(event, &mut out);
+    }
+    assert_eq!(second.ended_runs().count(), 0);
+    let out = Ran(out);
+    let ids = |name: &str| {
+        let of_it = told.deaths().into_iter();
+        let mut of_it = of_it.filter(|death| death.victim.comm.as_deref() == Some(name));
+        of_it.next().unwrap().id.clone()
+    };
+    let of: Vec<&str> = restarts(&out).iter().map(|again| &*again.of).collect();
+    assert_eq!(of, [ids("job"), ids("nginx")]);
 }
 
 #[test]
