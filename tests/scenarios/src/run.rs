@@ -50,14 +50,24 @@ pub struct Ended {
 impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.status)?;
-        for line in &self.stdout {
-            writeln!(f, "stdout: {line}")?;
-        }
-        for line in &self.stderr {
-            writeln!(f, "stderr: {line}")?;
-        }
-        Ok(())
+        write_lines(f, &self.stdout, &self.stderr)
     }
+}
+
+impl fmt::Display for Printed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_lines(f, &self.stdout, &self.stderr)
+    }
+}
+
+fn write_lines(f: &mut fmt::Formatter<'_>, stdout: &[String], stderr: &[String]) -> fmt::Result {
+    for line in stdout {
+        writeln!(f, "stdout: {line}")?;
+    }
+    for line in stderr {
+        writeln!(f, "stderr: {line}")?;
+    }
+    Ok(())
 }
 
 impl Program {
@@ -175,14 +185,16 @@ impl Program {
         }
     }
 
-    /// Waits for the end of the program; past the limit it is killed, and an error.
+    /// Waits for the end of the program; past the limit it is killed, and an error that says
+    /// how far it came.
     pub fn wait(mut self, limit: Duration) -> Result<Ended> {
         let deadline = Instant::now() + limit;
         let status = loop {
             match self.child.try_wait()? {
                 Some(status) => break status,
                 None if Instant::now() > deadline => {
-                    bail!("did not end within {} s", limit.as_secs())
+                    let printed = self.shared.lock();
+                    bail!("did not end within {} s\n{printed}", limit.as_secs())
                 }
                 None => thread::sleep(Duration::from_millis(5)),
             }
@@ -272,9 +284,13 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_hangs_is_an_error() -> Result<()> {
-        let program = Program::start(&mut sh("exec sleep 20"))?;
-        assert!(program.wait(Duration::from_millis(50)).is_err());
+    fn a_program_that_hangs_is_an_error_with_what_it_printed() -> Result<()> {
+        let program = Program::start(&mut sh("echo x; exec sleep 20"))?;
+        let printed = program.wait_for(LIMIT, |lines| lines.first().cloned());
+        assert_eq!(printed.as_deref(), Some("x"));
+        let ended = program.wait(Duration::from_millis(50));
+        let error = ended.map_err(|error| error.to_string());
+        assert!(matches!(error, Err(error) if error == "did not end within 0 s\nstdout: x\n"));
         Ok(())
     }
 
