@@ -8,6 +8,7 @@
 //! each thread keeps of its [`privileges`] what it needs.
 
 pub mod cli;
+mod dying;
 pub mod event;
 pub mod identity;
 pub mod journal;

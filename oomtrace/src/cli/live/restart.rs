@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result};
 
 use super::node::Node;
 use crate::{
+    dying,
     event::{
         decode,
         entry::{Entry, Tick, Unwatched},
@@ -78,7 +79,8 @@ impl Left {
     pub(super) fn open(keeping: &Keeping) -> Option<Self> {
         let (store, stored) = keeping.store.clone()?;
         let path = Journal::of_store(&store);
-        match Journal::open(&path) {
+        let is_taken = |error: &JournalError| matches!(error, JournalError::Taken);
+        match dying::patiently(is_taken, || Journal::open(&path)) {
             Ok((journal, recovered)) => Some(Self {
                 store,
                 stored,

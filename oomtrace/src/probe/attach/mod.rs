@@ -37,6 +37,7 @@ use super::{
     support::{Availability, KernelSupport},
 };
 use crate::{
+    dying,
     event::entry::{Absent, Lost},
     identity::host,
 };
@@ -165,9 +166,12 @@ impl Probe {
             support: &support,
             layout: &layout,
         };
-        let attached = Pins::open(&pinned.folder)
-            .map_err(ProbeError::from)
-            .and_then(|pins| start.pinned(pins, pinned, &plan));
+        let attached = dying::patiently(
+            |error| matches!(error, PinsError::Taken { .. }),
+            || Pins::open(&pinned.folder),
+        )
+        .map_err(ProbeError::from)
+        .and_then(|pins| start.pinned(pins, pinned, &plan));
         match attached {
             Ok(probe) => Ok(probe),
             // To trace without is better than not at all.
