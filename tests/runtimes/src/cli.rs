@@ -51,9 +51,10 @@ impl Options {
         Duration::from_secs(if self.guest { 180 } else { 60 })
     }
 
-    /// How long the last word about a death may take, where nothing is wrong.
+    /// How long the last word about a death may take, where nothing is wrong: the tracer itself waits
+    /// for a runtime's word for half a minute.
     pub(crate) fn record_limit(&self) -> Duration {
-        Duration::from_secs(if self.guest { 40 } else { 12 })
+        Duration::from_secs(if self.guest { 60 } else { 40 })
     }
 }
 
