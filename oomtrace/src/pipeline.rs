@@ -277,9 +277,7 @@ impl<L: Lookups> Pipeline<L> {
     ) -> Result<BTreeMap<String, u64>, PipelineError> {
         let held = self.keeper.end_again();
         for record in &held.others {
-            for sink in &mut self.sinks {
-                sink.write_again(record).map_err(PipelineError::Sink)?;
-            }
+            self.write_again(record)?;
         }
         let mut ooms = BTreeMap::new();
         for mut death in held.deaths.into_values() {
@@ -301,10 +299,7 @@ impl<L: Lookups> Pipeline<L> {
                 self.untold_restarts.push(restart);
                 continue;
             }
-            let record = Record::Restart(restart);
-            for sink in &mut self.sinks {
-                sink.write_again(&record).map_err(PipelineError::Sink)?;
-            }
+            self.write_again(&Record::Restart(restart))?;
         }
         self.engine.count_from(self.untold.len() as u64);
         Ok(ooms)
@@ -415,6 +410,14 @@ impl<L: Lookups> Pipeline<L> {
             self.recorder = None;
             self.recording_failed = Some(error);
         }
+    }
+
+    /// Writes what has been told before, for whoever may not have it.
+    fn write_again(&mut self, record: &Record) -> Result<(), PipelineError> {
+        let mut sinks = self.sinks.iter_mut();
+        sinks
+            .try_for_each(|sink| sink.write_again(record))
+            .map_err(PipelineError::Sink)
     }
 
     fn emit(&mut self, record: &Record) -> Result<(), PipelineError> {

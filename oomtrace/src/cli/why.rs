@@ -23,7 +23,7 @@ use super::{
 use crate::{
     event::text::printable,
     identity::target::{KINDS, Target, unknown_kind},
-    provenance::record::{Death, Gap, Restart, Role},
+    provenance::record::{Death, Gap, Restart},
     sinks::{
         html,
         story::{self, Look},
@@ -367,7 +367,7 @@ impl Surroundings {
         let with_it: Vec<Death> = readable(with_it);
         // It may be another death in the same place that ended all.
         let there = cause.iter().chain(&with_it);
-        let there = there.filter(|other| is_main(other) && is_same_place(death, other));
+        let there = there.filter(|other| other.victim.is_main() && is_same_place(death, other));
         let there = there.map(|other| &other.id).take(MAINS);
         let ids = std::iter::once(&death.id).chain(there);
         Ok(Self {
@@ -390,13 +390,6 @@ impl Surroundings {
             unwatched: &self.unwatched,
         }
     }
-}
-
-fn is_main(death: &Death) -> bool {
-    matches!(
-        death.victim.role,
-        Some(Role::ContainerInit | Role::UnitMain)
-    )
 }
 
 /// In the same container, or the same unit.

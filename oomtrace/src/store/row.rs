@@ -155,10 +155,7 @@ fn word(value: impl serde::Serialize) -> Option<String> {
 }
 
 fn weight(death: &Death) -> i64 {
-    let is_main = matches!(
-        death.victim.role,
-        Some(Role::ContainerInit | Role::UnitMain)
-    );
+    let is_main = death.victim.is_main();
     let in_group = death.oom.as_ref().is_some_and(|oom| oom.role == "group");
     match (death.victim.role, death.cause) {
         (Some(Role::RuntimeHelper), _) => weight::HELPER,

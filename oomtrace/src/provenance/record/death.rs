@@ -80,6 +80,12 @@ impl Victim {
     pub fn label(&self) -> String {
         label(self.comm.as_deref(), self.pid)
     }
+
+    /// The main process of its container or unit.
+    #[must_use]
+    pub fn is_main(&self) -> bool {
+        matches!(self.role, Some(Role::ContainerInit | Role::UnitMain))
+    }
 }
 
 /// A process as people speak of it.

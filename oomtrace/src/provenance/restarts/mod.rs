@@ -23,7 +23,7 @@ impl Engine {
     pub(super) fn note_end(&mut self, death: &Death) -> Option<Output> {
         let outcome = death.outcome?;
         let victim = &death.victim;
-        let is_main = matches!(victim.role, Some(Role::ContainerInit | Role::UnitMain));
+        let is_main = victim.is_main();
         let along = [Cause::NamespaceExit, Cause::ParentDeath, Cause::TracerExit];
         let went_along = death.caused_by.is_some() || along.contains(&death.cause);
         if !is_main && went_along || victim.role == Some(Role::RuntimeHelper) {

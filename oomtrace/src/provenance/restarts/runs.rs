@@ -122,11 +122,6 @@ impl Runs {
         self.follow(path)
     }
 
-    /// When what runs in a cgroup began, if that was seen.
-    pub(super) fn began_ns(&self, path: &str) -> Option<u64> {
-        self.places.get(path)?.now.made_ns
-    }
-
     /// Somebody died in a container or unit.
     pub(super) fn died(&mut self, path: &str, ender: Ender) -> Option<Next> {
         if let Some(name) = &ender.name {
@@ -148,7 +143,7 @@ impl Runs {
 
     /// It is known what the container in this cgroup is called.
     pub(super) fn named(&mut self, path: &str, name: RunName) -> Option<Next> {
-        let began_ns = self.began_ns(path)?;
+        let began_ns = self.places.get(path)?.now.made_ns?;
         let named = self.names.entry(name).or_default();
         named.began = named.began.take().max(Some((began_ns, path.to_owned())));
         let (_, died_in) = named.died.clone()?;

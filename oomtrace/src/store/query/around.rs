@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::{Filter, Lead, Reader, Roles, SELECT, Stored};
 use crate::{
     identity::target::Target,
-    provenance::record::{Death, Record, Restart, Role},
+    provenance::record::{Death, Record, Restart},
     store::{error::StoreError, row::parse_time},
 };
 
@@ -282,10 +282,7 @@ fn is_same_program(death: &Death, json: &str) -> bool {
 /// that is.
 fn of_workload(death: &Death) -> Option<(Filter, i64)> {
     let time_ns = parse_time(&death.time)?;
-    let is_main = matches!(
-        death.victim.role,
-        Some(Role::ContainerInit | Role::UnitMain)
-    );
+    let is_main = death.victim.is_main();
     let mut filter = Filter {
         roles: if is_main { Roles::Main } else { Roles::Own },
         command: death.victim.comm.clone().filter(|_| !is_main),
