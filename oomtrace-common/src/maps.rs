@@ -32,20 +32,26 @@ pub struct StopSlots {
     pub slots: [StopSlot; STOP_SLOTS],
 }
 
-/// Value of the map of thread groups that got a SIGKILL.
+/// Value of the map of thread groups that got a SIGKILL, or that ended as if they had.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub struct Killed {
     /// 1 once the victim's own image has been sent.
     pub image_sent: u32,
-    pub pad: u32,
+    /// 1 once its end has been sent.
+    pub exit_sent: u32,
 }
 
 impl Killed {
     /// Nothing sent yet.
     pub const NONE: Self = Self {
         image_sent: 0,
-        pad: 0,
+        exit_sent: 0,
+    };
+    /// It ended, and there was nothing else to send.
+    pub const ENDED: Self = Self {
+        image_sent: 0,
+        exit_sent: 1,
     };
 }
 

@@ -6,7 +6,9 @@
 //! | `sig_generate` | raw tracepoint `signal_generate` | who sends SIGKILL to whom; remembers requests to stop |
 //! | `sig_deliver` | raw tracepoint `signal_deliver` | the victim's own argv, read in its own context |
 //! | `mark_victim` | raw tracepoint `mark_victim` | confirms that a SIGKILL is the OOM killer's |
-//! | `process_exit`, `_2`, `_3` | raw tracepoint `sched_process_exit` | how the thread group ended; each for what those before it were too busy to see |
+//! | `process_exit` | raw tracepoint `sched_process_exit` | how the thread group ended |
+//! | `exit_notify` | raw tracepoint `signal_generate` | the same, when the dead group tells its parent: for what `process_exit` was too busy to see |
+//! | `task_free` | raw tracepoint `sched_process_free` | the status of what was killed, when its memory is given back: for what both have not seen |
 //! | `name_symbol` | none: run on demand | names a kernel function where /proc/kallsyms is closed |
 //! | `cgroup_made`, `cgroup_emptied` | raw tracepoints `cgroup_mkdir`, `cgroup_notify_populated` | when a container comes, and when it is gone |
 //! | `cgroup_gone` | raw tracepoint `cgroup_rmdir` | takes a cgroup out of the scope |

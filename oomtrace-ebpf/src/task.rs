@@ -170,6 +170,35 @@ pub(crate) fn put_facts(record: Record, who: u16, task: Address, leader: Address
     }
 }
 
+/// Appends what is left of the facts of `leader`, of a group that was reaped: its name and how it
+/// ended. Whatever else it points to may be gone.
+#[inline(always)]
+pub(crate) fn put_end(record: Record, who: u16, leader: Address) {
+    let Some(facts) = record.put::<TaskFacts>(tag::TASK, who) else {
+        return;
+    };
+    fill!(facts.start_ns, START, leader, task_start_boottime);
+    fetch(&mut facts.tgid, leader, offset!(task_tgid));
+    fetch(&mut facts.tid, leader, offset!(task_pid));
+    fill!(
+        facts.leader_exit_code,
+        LEADER_EXIT_CODE,
+        leader,
+        task_exit_code
+    );
+    fill!(facts.comm, COMM, leader, task_comm);
+    // The last that holds it is the task itself: `__put_task_struct` of kernel/fork.c.
+    if let Some(signal) = follow!(leader, task_signal) {
+        fill!(facts.signal_flags, SIGNAL_FLAGS, signal, signal_flags);
+        fill!(
+            facts.group_exit_code,
+            GROUP_EXIT_CODE,
+            signal,
+            signal_group_exit_code
+        );
+    }
+}
+
 #[inline(always)]
 fn put_signal_facts(facts: &mut TaskFacts, signal: Address) {
     fill!(facts.signal_flags, SIGNAL_FLAGS, signal, signal_flags);

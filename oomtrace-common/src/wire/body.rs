@@ -66,9 +66,19 @@ pub struct MarkVictimBody {
 pub struct ExitBody {
     /// The thread that ended last.
     pub tid: u32,
-    /// 1 if the kernel itself said that the group is dead, 0 if it was read from
-    /// `signal->live`, which two threads can both see at 0.
-    pub exact: u32,
+    /// One of [`exit_seen`].
+    pub seen: u32,
+}
+
+/// Values of [`ExitBody::seen`]: at which moment an end was seen.
+pub mod exit_seen {
+    /// At `sched_process_exit`, `signal->live` being 0: two threads can both see it so.
+    pub const NONE_LIVE: u32 = 0;
+    /// The kernel itself said that the group is dead.
+    pub const DEAD: u32 = 1;
+    /// When the kernel gave its memory back, some time after the end. What the process had is
+    /// gone but for its name and its status.
+    pub const FREED: u32 = 2;
 }
 
 /// Bits of [`OomKillBody::present`].
@@ -114,7 +124,7 @@ pub struct CgroupBody {
 layout! {
     SigkillBody: 16 { result @ 0, code @ 4, group @ 8, info_kind @ 12 }
     MarkVictimBody: 8 { victim_tid @ 0, sender_tid @ 4 }
-    ExitBody: 8 { tid @ 0, exact @ 4 }
+    ExitBody: 8 { tid @ 0, seen @ 4 }
     OomKillBody: 40 { present @ 0, constraint @ 4, chosen_tgid @ 8, sender_tid @ 12, points @ 16, total_pages @ 24, gfp_mask @ 32, order @ 36 }
     CgroupBody: 16 { id @ 0, unified @ 8 }
 }

@@ -14,7 +14,7 @@ use bytemuck::{Pod, Zeroable};
 
 pub use self::{
     body::{
-        CgroupBody, ExitBody, MarkVictimBody, OomKillBody, SigkillBody, info_kind, kind,
+        CgroupBody, ExitBody, MarkVictimBody, OomKillBody, SigkillBody, exit_seen, info_kind, kind,
         oom_present,
     },
     memcg::{CgroupLevel, MemcgLevel, memcg_flags},

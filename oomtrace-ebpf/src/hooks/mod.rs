@@ -10,7 +10,7 @@ mod signal_generate;
 use aya_ebpf::{macros::map, maps::LruHashMap};
 use oomtrace_common::maps::{GroupKey, Killed};
 
-/// Thread groups that got a SIGKILL: their end is reported whatever their exit status,
-/// and their own image once.
+/// Thread groups that got a SIGKILL: their end is reported whatever their exit status, once, and
+/// their own image once. So are those that ended as if they had got one.
 #[map]
 static KILLED: LruHashMap<GroupKey, Killed> = LruHashMap::with_max_entries(16384, 0);

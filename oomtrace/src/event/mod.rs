@@ -308,7 +308,10 @@ pub struct MarkVictim {
 /// A thread group ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exit {
+    /// When it was seen, `CLOCK_BOOTTIME`.
     pub boottime_ns: u64,
+    /// It was seen late: the group had ended before, and little is known of it any more.
+    pub is_past: bool,
     pub victim: Process,
     /// The process that traced it by ptrace.
     pub ptracer: Option<Ancestor>,

@@ -44,7 +44,7 @@ pub(super) fn case_evidence(case: &Case, killer: &Kill, evidence: &mut Vec<Evide
     }
     if let Some(exit) = &case.exit {
         let took_ns = exit.boottime_ns.saturating_sub(killer.event.boottime_ns);
-        if took_ns >= SLOW_NS {
+        if took_ns >= SLOW_NS && !exit.is_past {
             evidence.push(slow_death(case, killer, took_ns));
         }
     } else if let Some(state) = &case.state {

@@ -341,6 +341,7 @@ mod tests {
             engine.handle(Event::Sigkill(Box::new(kill)), &mut out);
             let exit = Exit {
                 boottime_ns: 6,
+                is_past: false,
                 victim: Process {
                     exit_code: Some(9),
                     ..victim

@@ -9,7 +9,7 @@ use oomtrace::event::{
 };
 use oomtrace_common::wire::{
     ALIGN, ArgvHeader, ExitBody, MemcgLevel, QueuedKill, RecordHeader, SectionHeader, TaskFacts,
-    VERSION, kind, memcg_flags, present, tag, who,
+    VERSION, exit_seen, kind, memcg_flags, present, tag, who,
 };
 
 fn section(tag: u16, who: u16, payload: &[u8]) -> Vec<u8> {
@@ -57,6 +57,23 @@ fn victim(facts: &TaskFacts, more: &[Vec<u8>]) -> Process {
             exit.victim
         }
         other => panic!("no end: {other:?}"),
+    }
+}
+
+#[test]
+fn an_end_tells_whether_it_was_seen_late() {
+    for (seen, is_past) in [
+        (exit_seen::NONE_LIVE, false),
+        (exit_seen::DEAD, false),
+        (exit_seen::FREED, true),
+    ] {
+        let body = ExitBody { tid: 5, seen };
+        let facts = section(tag::TASK, who::VICTIM, bytes_of(&TaskFacts::zeroed()));
+        let record = record(kind::EXIT, &body, &[facts]);
+        match Decoder::default().decode(&Entry::Kernel(record)) {
+            Ok(Some(Event::Exit(exit))) => assert_eq!(exit.is_past, is_past, "{seen}"),
+            other => panic!("no end: {other:?}"),
+        }
     }
 }
 

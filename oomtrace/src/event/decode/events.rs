@@ -1,8 +1,8 @@
 //! From a record to the event of its kind.
 
 use oomtrace_common::wire::{
-    self, CgroupBody, MarkVictimBody, OomKillBody, RecordHeader, SigkillBody, StopSlot, info_kind,
-    kind, oom_present, tag, who,
+    self, CgroupBody, ExitBody, MarkVictimBody, OomKillBody, RecordHeader, SigkillBody, StopSlot,
+    exit_seen, info_kind, kind, oom_present, tag, who,
 };
 
 use super::{
@@ -35,18 +35,22 @@ impl Decoder {
                     sender_tid: body.sender_tid,
                 })
             }
-            kind::EXIT => Event::Exit(Box::new(Exit {
-                boottime_ns,
-                victim: process(&sections, who::VICTIM, "victim", self.page_bytes)?,
-                ptracer: sections
-                    .get(tag::PTRACER, who::VICTIM)
-                    .and_then(|ptracer| all::<wire::Ancestor>(ptracer).next())
-                    .map(|ptracer| Ancestor::from(&ptracer)),
-                queued_kill: sections
-                    .get(tag::QUEUED_KILL, who::VICTIM)
-                    .and_then(|queued| all::<wire::QueuedKill>(queued).next())
-                    .map(|queued| queued.code),
-            })),
+            kind::EXIT => {
+                let (body, _) = take::<ExitBody>(body, "an end")?;
+                Event::Exit(Box::new(Exit {
+                    boottime_ns,
+                    is_past: body.seen == exit_seen::FREED,
+                    victim: process(&sections, who::VICTIM, "victim", self.page_bytes)?,
+                    ptracer: sections
+                        .get(tag::PTRACER, who::VICTIM)
+                        .and_then(|ptracer| all::<wire::Ancestor>(ptracer).next())
+                        .map(|ptracer| Ancestor::from(&ptracer)),
+                    queued_kill: sections
+                        .get(tag::QUEUED_KILL, who::VICTIM)
+                        .and_then(|queued| all::<wire::QueuedKill>(queued).next())
+                        .map(|queued| queued.code),
+                }))
+            }
             kind::OOM_KILL => {
                 let (body, _) = take::<OomKillBody>(body, "an OOM kill")?;
                 Event::OomKill(Box::new(self.oom_kill(boottime_ns, &body, &sections)))

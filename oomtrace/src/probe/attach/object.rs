@@ -26,8 +26,8 @@ pub(super) static OBJECT: &[u8] =
 /// then seen even if its SIGKILL fell between the attachments.
 pub(super) const TRACEPOINTS: &[(&str, &str)] = &[
     ("process_exit", "sched_process_exit"),
-    ("process_exit_2", "sched_process_exit"),
-    ("process_exit_3", "sched_process_exit"),
+    ("exit_notify", "signal_generate"),
+    ("task_free", "sched_process_free"),
     ("cgroup_made", "cgroup_mkdir"),
     ("cgroup_emptied", "cgroup_notify_populated"),
     ("sig_deliver", "signal_deliver"),
@@ -38,12 +38,11 @@ pub(super) const TRACEPOINTS: &[(&str, &str)] = &[
 /// Takes what is gone out of a scope that changes.
 pub(super) const GONE: (&str, &str) = ("cgroup_gone", "cgroup_rmdir");
 
-/// What is lost when the kernel passes a program over because it is at work already. What one
-/// of the programs on `sched_process_exit` misses, the next one sees.
+/// What is lost when the kernel passes a program over because it is at work already. What
+/// `process_exit` misses is lost only if `task_free` misses it, too.
 pub(super) const MISSED: &[(&str, u16)] = &[
     ("process_exit", kind::EXIT),
-    ("process_exit_2", kind::EXIT),
-    ("process_exit_3", kind::EXIT),
+    ("task_free", kind::EXIT),
     ("cgroup_made", kind::CGROUP_MADE),
     ("cgroup_emptied", kind::CGROUP_EMPTIED),
     ("sig_deliver", kind::IMAGE),

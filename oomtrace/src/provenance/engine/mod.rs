@@ -286,6 +286,10 @@ impl Engine {
         if self.ended.contains(&group) || self.open.get(&group).is_some_and(known) {
             return;
         }
+        // Of what ended some time ago only that is news which a SIGKILL was seen for.
+        if exit.is_past && !self.open.contains_key(&group) {
+            return;
+        }
         self.waiting.retain(|waiting| *waiting != group);
         let status = Status::of(exit.victim.exit_code);
         let killed = status == Status::Signal(9);

@@ -165,6 +165,7 @@ pub(crate) fn exit(victim: &Process, status: i32) -> Event {
 pub(crate) fn exit_at(victim: &Process, status: i32, boottime_ns: u64) -> Event {
     Event::Exit(Box::new(Exit {
         boottime_ns,
+        is_past: false,
         victim: Process {
             exit_code: Some(status),
             live_threads: Some(0),

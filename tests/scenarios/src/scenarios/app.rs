@@ -8,6 +8,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario::death("peer-kill", by("kill")),
     Scenario::death("child-kills-parent", by("kill")),
     Scenario::death("group-kill", by("kill")),
+    // Programs on tracepoints can be preempted by others that die: hooks/process_exit.rs.
+    Scenario::death("group-kill-many", by("kill")).by("group-kill", &["--count", "30"]),
     Scenario::death("tgkill", by("tgkill")),
     Scenario::death("tkill", by("tkill")),
     Scenario::death("thread-kill", by("tgkill")),
