@@ -12,9 +12,11 @@ pub const MAX_SYMBOL_BYTES: usize = 512 + 64;
 /// goes on looking for longer than that before it sleeps again.
 pub const QUIET_NS: u64 = 5_000_000;
 
-/// Entries of the map of what has been told of losses: one a kind, and one for each program that
-/// is watched for what it is passed over for.
-pub const MAX_TOLD: usize = COUNT + 16;
+/// Where in the map of what has been told of losses the programs begin that are watched for what
+/// they are passed over for; before them stand the kinds. Versions read each other's maps.
+pub const TOLD_PROGRAMS: u32 = 48;
+/// Entries of that map.
+pub const MAX_TOLD: u32 = 64;
 
 /// A thread group, safe against reuse of its id.
 #[repr(C)]
@@ -100,6 +102,7 @@ pub struct Losses {
     pub round: u64,
 }
 
+const _: () = assert!(COUNT <= TOLD_PROGRAMS as usize);
 const _: () = assert!(size_of::<GroupKey>() == 16);
 const _: () = assert!(size_of::<CgroupKey>() == 16);
 const _: () = assert!(size_of::<StopSlots>() == 4 * 472);

@@ -49,7 +49,7 @@ static ROUND: Array<u64> = Array::with_max_entries(1, 0);
 /// What of the losses has been told, and of what each program was passed over for: the programs
 /// do not look at it, it is the reader's note for the next one.
 #[map]
-static TOLD: PerCpuArray<u64> = PerCpuArray::with_max_entries(MAX_TOLD as u32, 0);
+static TOLD: PerCpuArray<u64> = PerCpuArray::with_max_entries(MAX_TOLD, 0);
 
 /// A record under construction.
 ///

@@ -12,7 +12,10 @@ use aya::{
     util::nr_cpus,
 };
 use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_prog_info};
-use oomtrace_common::{maps::Losses, wire::kind};
+use oomtrace_common::{
+    maps::{Losses, TOLD_PROGRAMS},
+    wire::kind,
+};
 
 use crate::{
     event::{decode::kind_name, entry::Lost},
@@ -34,6 +37,8 @@ unsafe impl aya::Pod for Counted {}
 /// A program, and how often the kernel has passed it over.
 struct Program {
     kind: u16,
+    /// Where in [`LossMaps::told`] it is.
+    place: u32,
     fd: OwnedFd,
     missed: u64,
 }
@@ -73,17 +78,12 @@ pub(super) struct LossMaps {
     pub(super) told: Map,
 }
 
-/// Where in [`LossMaps::told`] a program is.
-fn place_of(program: usize) -> u32 {
-    (kind::COUNT + program) as u32
-}
-
 /// Reads the counters and notices what has been added.
 pub(super) struct LossReader {
     counters: PerCpuArray<MapData, Counted>,
     round: Array<MapData, u64>,
     /// What of them has been told, for whoever reads after us: by kind and CPU, and behind the
-    /// kinds by program, on the first CPU.
+    /// kinds by the place of a program, on the first CPU.
     told: PerCpuArray<MapData, u64>,
     rounds: u64,
     /// Counts at the last look, by kind and CPU.
@@ -121,13 +121,15 @@ impl LossReader {
     }
 
     /// Also looks at what a program is passed over for; it would have sent this kind. Where
-    /// several would, an event is lost only if all of them were passed over.
-    pub(super) fn watch(&mut self, kind: u16, program: &ProgramFd) -> io::Result<()> {
+    /// several would, an event is lost only if all of them were passed over. `place`: the
+    /// program's own, whichever version reads.
+    pub(super) fn watch(&mut self, kind: u16, place: u32, program: &ProgramFd) -> io::Result<()> {
         let fd = program.as_fd().try_clone_to_owned()?;
-        let at = place_of(self.programs.len());
-        let missed = self.told.get(&at, 0).map_err(io::Error::other)?;
+        let place = TOLD_PROGRAMS + place;
+        let missed = self.told.get(&place, 0).map_err(io::Error::other)?;
         self.programs.push(Program {
             kind,
+            place,
             fd,
             missed: missed.first().copied().unwrap_or_default(),
         });
@@ -148,9 +150,8 @@ impl LossReader {
         for (kind, seen) in self.seen.iter().enumerate().skip(1) {
             self.told.set(kind as u32, of(seen)?, 0)?;
         }
-        for (at, program) in self.programs.iter().enumerate() {
-            let place = place_of(at);
-            self.told.set(place, of(&[program.missed])?, 0)?;
+        for program in &self.programs {
+            self.told.set(program.place, of(&[program.missed])?, 0)?;
         }
         Ok(())
     }

@@ -247,9 +247,22 @@ impl Generation {
         link(&self.folder, name)
     }
 
-    /// Whether these programs are all hooked.
-    pub(super) fn has_links(&self, names: impl IntoIterator<Item = &'static str>) -> bool {
-        names.into_iter().all(|name| self.link(name).exists())
+    /// Whether it has this program: another version may have others.
+    pub(super) fn has(&self, program: &str) -> bool {
+        self.program(program).exists()
+    }
+
+    /// Whether its programs are all hooked still; of some the hook need not be pinned.
+    pub(super) fn is_hooked(&self, but: &[&str]) -> io::Result<bool> {
+        let pins = pins(&self.folder)?;
+        let mut names: Vec<&str> = pins
+            .iter()
+            .filter_map(|path| path.file_name()?.to_str()?.strip_prefix(PROGRAM))
+            .filter(|name| !but.contains(name))
+            .collect();
+        let had_some = !names.is_empty();
+        names.retain(|name| !self.link(name).exists());
+        Ok(had_some && names.is_empty())
     }
 
     /// Takes all hooks away.

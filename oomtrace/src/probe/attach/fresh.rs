@@ -111,11 +111,13 @@ pub(super) fn attach(
         load_tracepoint(name, gone)?;
         links.extend(attach_tracepoint(&mut ebpf, name, tracepoint, folder)?);
     }
-    for (name, kind) in MISSED {
-        let program: Result<&mut RawTracePoint, _> = program(&mut ebpf, name);
-        let watched = program
-            .and_then(|program| program.fd())
-            .and_then(|fd| losses.watch(*kind, fd).map_err(ProgramError::from));
+    for missed in MISSED {
+        let program: Result<&mut RawTracePoint, _> = program(&mut ebpf, missed.program);
+        let watched = program.and_then(|program| program.fd()).and_then(|fd| {
+            losses
+                .watch(missed.kind, missed.place, fd)
+                .map_err(ProgramError::from)
+        });
         watched.map_err(|error| ProbeError::Internal(explain(&error)))?;
     }
     Ok(Loaded {

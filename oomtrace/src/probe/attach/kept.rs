@@ -91,9 +91,12 @@ fn read(generation: &Generation) -> Result<Read, ProbeError> {
     };
     let mut losses =
         LossReader::new(maps, generation.since_ns).map_err(|error| map_error(&error))?;
-    for (name, kind) in MISSED {
-        RawTracePoint::from_pin(generation.program(name))
-            .and_then(|program| Ok(losses.watch(*kind, program.fd()?)?))
+    for missed in MISSED
+        .iter()
+        .filter(|missed| generation.has(missed.program))
+    {
+        RawTracePoint::from_pin(generation.program(missed.program))
+            .and_then(|program| Ok(losses.watch(missed.kind, missed.place, program.fd()?)?))
             .map_err(|error| ProbeError::Pin(explain(&error)))?;
     }
     Ok(Read { ring, losses })

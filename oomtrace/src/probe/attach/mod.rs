@@ -21,10 +21,7 @@ use bytes::Bytes;
 use oomtrace_common::wire;
 
 pub use self::kept::Older;
-use self::{
-    fresh::Pinning,
-    object::{TRACEPOINTS, mark},
-};
+use self::{fresh::Pinning, object::mark};
 use super::{
     error::ProbeError,
     layout::Layout,
@@ -372,9 +369,9 @@ impl Start<'_> {
         )
         .inspect_err(|_| pins.give_up())?;
         // Only those that were all there have missed nothing.
-        let hooked = || TRACEPOINTS.iter().map(|(name, _)| *name);
+        let is_hooked = |before: &&Generation| before.is_hooked(&oom::PROGRAMS).unwrap_or(false);
         let since_ns = before
-            .filter(|before| before.has_links(hooked()) && is_ours(before))
+            .filter(|before| is_hooked(before) && is_ours(before))
             .map(|before| before.since_ns);
         let now_ns = host::now().boottime_ns;
         let generation = pins.finish(programs, since_ns.unwrap_or(now_ns))?;

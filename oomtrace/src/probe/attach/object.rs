@@ -40,15 +40,35 @@ pub(super) const GONE: (&str, &str) = ("cgroup_gone", "cgroup_rmdir");
 
 /// What is lost when the kernel passes a program over because it is at work already. What
 /// `process_exit` misses is lost only if `task_free` misses it, too.
-pub(super) const MISSED: &[(&str, u16)] = &[
-    ("process_exit", kind::EXIT),
-    ("task_free", kind::EXIT),
-    ("cgroup_made", kind::CGROUP_MADE),
-    ("cgroup_emptied", kind::CGROUP_EMPTIED),
-    ("sig_deliver", kind::IMAGE),
-    ("mark_victim", kind::MARK_VICTIM),
-    ("sig_generate", kind::SIGKILL),
+pub(super) const MISSED: &[Missed] = &[
+    Missed::new("process_exit", kind::EXIT, 0),
+    Missed::new("task_free", kind::EXIT, 1),
+    Missed::new("cgroup_made", kind::CGROUP_MADE, 2),
+    Missed::new("cgroup_emptied", kind::CGROUP_EMPTIED, 3),
+    Missed::new("sig_deliver", kind::IMAGE, 4),
+    Missed::new("mark_victim", kind::MARK_VICTIM, 5),
+    Missed::new("sig_generate", kind::SIGKILL, 6),
 ];
+
+/// A program that the kernel may pass over.
+pub(super) struct Missed {
+    pub(super) program: &'static str,
+    /// What it would have sent.
+    pub(super) kind: u16,
+    /// Where it is noted what of this was told. Versions read each other's notes: a place that was
+    /// a program's is no other's.
+    pub(super) place: u32,
+}
+
+impl Missed {
+    const fn new(program: &'static str, kind: u16, place: u32) -> Self {
+        Self {
+            program,
+            kind,
+            place,
+        }
+    }
+}
 
 /// The wire types, for aya.
 #[repr(transparent)]

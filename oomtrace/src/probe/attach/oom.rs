@@ -22,7 +22,8 @@ use crate::{
 };
 
 const FUNCTION: &str = "oom_kill_process";
-/// The programs.
+/// The programs, whose hooks cannot be pinned everywhere.
+pub(super) const PROGRAMS: [&str; 2] = [FENTRY, KPROBE];
 const FENTRY: &str = "oom_fentry";
 const KPROBE: &str = "oom_kprobe";
 

@@ -79,3 +79,23 @@ fn elsewhere_nothing_is_pinned() {
     assert!(error.to_string().contains("mount -t bpf"), "{error}");
     assert!(!folder.exists());
 }
+
+#[test]
+fn a_generation_is_hooked_while_each_of_its_own_programs_is() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join("v7-0000000000000abc-1234");
+    fs::create_dir(&folder).unwrap();
+    let generation = Generation::at(&folder).unwrap();
+    let is_hooked = |but: &[&str]| generation.is_hooked(but).unwrap();
+    assert!(!is_hooked(&[]), "it has no programs");
+    for pin in ["program_a", "link_a", "program_b", "map_x"] {
+        fs::write(folder.join(pin), "").unwrap();
+    }
+    assert!(!is_hooked(&[]));
+    assert!(is_hooked(&["b"]));
+    assert!((generation.has("b"), generation.has("c")) == (true, false));
+    fs::write(folder.join("link_b"), "").unwrap();
+    assert!(is_hooked(&[]));
+    generation.detach_all().unwrap();
+    assert!(!is_hooked(&["b"]));
+}

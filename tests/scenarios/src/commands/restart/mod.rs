@@ -38,6 +38,10 @@ pub(crate) const CASES: &[Case] = &[
         run: hand_over,
     },
     Case {
+        name: "restart-other-programs",
+        run: other_programs,
+    },
+    Case {
         name: "restart-other-version",
         run: other_version,
     },
@@ -203,12 +207,35 @@ fn ended(options: &Options) -> Result<Vec<String>> {
 
 /// The next tracer brings programs of its own.
 fn hand_over(options: &Options) -> Result<Vec<String>> {
-    let ground = Ground::new("restart-hand-over")?;
+    handed_over(options, Ground::new("restart-hand-over")?, |_| Ok(()))
+}
+
+/// Those before had not all that the next one's have.
+fn other_programs(options: &Options) -> Result<Vec<String>> {
+    let ground = Ground::new("restart-other-programs")?;
+    handed_over(options, ground, |set| {
+        for pin in ["link_task_free", "program_task_free"] {
+            fs::remove_file(set.join(pin)).with_context(|| pin.to_owned())?;
+        }
+        Ok(())
+    })
+}
+
+/// `alter`: makes of the set of programs that is left what it should be.
+fn handed_over(
+    options: &Options,
+    ground: Ground,
+    alter: impl FnOnce(&Path) -> Result<()>,
+) -> Result<Vec<String>> {
     let tracer = ground.start(options, &[])?;
     let before = ground.pins.sets();
     let victim = Ignoring::start()?;
     victim.signal(libc::SIGTERM);
     kill(options, tracer)?;
+    let [set] = before.as_slice() else {
+        bail!("one set of programs: {before:?}");
+    };
+    alter(&ground.pins.folder().join(set))?;
     let meanwhile = fixture::run(options, "app-kill", &[])?;
     // Another size of the ring makes them others.
     let tracer = ground.start(options, &["--ring-bytes", "1048576"])?;
@@ -242,6 +269,10 @@ fn hand_over(options: &Options) -> Result<Vec<String>> {
     let finished = end(options, tracer)?;
     problems.extend(finished.problems());
     problems.extend(no_losses(&finished));
+    let started = finished.records.first();
+    if started.is_none_or(|started| started["tracing_since"].is_null()) {
+        problems.push(format!("it does not say since when: {started:?}"));
+    }
     let stored = ground.stored(options)?;
     problems.extend(once(&stored, &pids, "app_kill"));
     problems.extend(once(&stored, &[pid], "stop_timeout"));
