@@ -122,11 +122,15 @@ impl LossReader {
 
     /// Also looks at what a program is passed over for; it would have sent this kind. Where
     /// several would, an event is lost only if all of them were passed over. `place`: the
-    /// program's own, whichever version reads.
+    /// program's own, whichever version reads. What another version made no room for is not
+    /// looked at.
     pub(super) fn watch(&mut self, kind: u16, place: u32, program: &ProgramFd) -> io::Result<()> {
         let fd = program.as_fd().try_clone_to_owned()?;
         let place = TOLD_PROGRAMS + place;
-        let missed = self.told.get(&place, 0).map_err(io::Error::other)?;
+        let missed = match self.told.get(&place, 0) {
+            Err(MapError::OutOfBounds { .. }) => return Ok(()),
+            missed => missed.map_err(io::Error::other)?,
+        };
         self.programs.push(Program {
             kind,
             place,

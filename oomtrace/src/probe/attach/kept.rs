@@ -102,25 +102,42 @@ fn read(generation: &Generation) -> Result<Read, ProbeError> {
     Ok(Read { ring, losses })
 }
 
-/// A generation whose hooks are gone: what it has seen is read to the end, then it is removed.
+/// A generation that goes: its hooks first; what it has seen is read to the end, then it is removed.
 pub struct Older {
     generation: Generation,
     read: Read,
-    since: Instant,
+    /// Since when its hooks are gone.
+    unhooked: Instant,
 }
 
 impl Older {
-    /// Takes the rest of its hooks away. What cannot be read of it is an error, and stays where it
-    /// is.
+    /// A generation whose hooks are gone. What cannot be read of it is an error, and stays where
+    /// it is.
     pub fn of(generation: Generation) -> Result<Self, ProbeError> {
-        generation
-            .detach_all()
-            .map_err(|error| ProbeError::Pin(error.to_string()))?;
+        let mut older = Self::open(generation)?;
+        older.unhook()?;
+        Ok(older)
+    }
+
+    /// The same, with its hooks as they were.
+    pub(super) fn open(generation: Generation) -> Result<Self, ProbeError> {
         Ok(Self {
             read: read(&generation)?,
             generation,
-            since: Instant::now(),
+            unhooked: Instant::now(),
         })
+    }
+
+    pub(super) fn unhook(&mut self) -> Result<(), ProbeError> {
+        self.generation
+            .detach_all()
+            .map_err(|error| ProbeError::Pin(error.to_string()))?;
+        self.unhooked = Instant::now();
+        Ok(())
+    }
+
+    pub(super) fn generation(&self) -> &Generation {
+        &self.generation
     }
 
     /// Layout of its records: `wire::VERSION`.
@@ -143,7 +160,7 @@ impl Older {
     /// No program of it can be at work any more: when nothing is there now, nothing will be.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.since.elapsed() >= AT_WORK
+        self.unhooked.elapsed() >= AT_WORK
     }
 
     /// Removes it; returns what it has lost that nobody was told of.

@@ -343,7 +343,9 @@ impl Start<'_> {
                 kept::take_over(&generation, self.options, self.support, self.layout, absent);
             match taken {
                 Ok(loaded) => {
-                    let since_ns = is_ours(&generation).then_some(generation.since_ns);
+                    let (older, are_all) = opened(older);
+                    let has_seen_all = are_all && is_ours(&generation);
+                    let since_ns = has_seen_all.then_some(generation.since_ns);
                     note_reader(&generation, reader)?;
                     return Ok(probe(loaded, pins, since_ns, older));
                 }
@@ -354,8 +356,9 @@ impl Start<'_> {
                 }
             }
         }
+        let (older, are_all) = opened(older);
         let folder = pins.begin()?;
-        let before = older.last();
+        let before = older.back().map(Older::generation);
         let pinning = Pinning {
             folder: &folder,
             before,
@@ -368,10 +371,10 @@ impl Start<'_> {
             Some(&pinning),
         )
         .inspect_err(|_| pins.give_up())?;
-        // Only those that were all there have missed nothing.
+        // Only those that were all there, and can be read, have missed nothing.
         let is_hooked = |before: &&Generation| before.is_hooked(&oom::PROGRAMS).unwrap_or(false);
         let since_ns = before
-            .filter(|before| is_hooked(before) && is_ours(before))
+            .filter(|before| are_all && is_hooked(before) && is_ours(before))
             .map(|before| before.since_ns);
         let now_ns = host::now().boottime_ns;
         let generation = pins.finish(programs, since_ns.unwrap_or(now_ns))?;
@@ -387,7 +390,22 @@ fn note_reader(generation: &Generation, reader: &Path) -> Result<(), ProbeError>
         .map_err(|error| ProbeError::Pin(format!("who reads them cannot be noted: {error}")))
 }
 
-fn probe(loaded: Loaded, pins: Pins, since_ns: Option<u64>, older: Vec<Generation>) -> Probe {
+/// Those that can be read, and whether all can.
+fn opened(generations: Vec<Generation>) -> (VecDeque<Older>, bool) {
+    let mut are_all = true;
+    let mut read = |generation| match Older::open(generation) {
+        Ok(older) => Some(older),
+        Err(error) => {
+            log::error!("what programs of before have seen cannot be read: {error}");
+            are_all = false;
+            None
+        }
+    };
+    let older = generations.into_iter().filter_map(&mut read).collect();
+    (older, are_all)
+}
+
+fn probe(loaded: Loaded, pins: Pins, since_ns: Option<u64>, older: VecDeque<Older>) -> Probe {
     let mut probe = Probe::of(
         loaded,
         Some(Stay {
@@ -395,10 +413,10 @@ fn probe(loaded: Loaded, pins: Pins, since_ns: Option<u64>, older: Vec<Generatio
             since_ns,
         }),
     );
-    for generation in older {
-        match Older::of(generation) {
-            Ok(older) => probe.older.push_back(older),
-            Err(error) => log::error!("what programs of before have seen cannot be read: {error}"),
+    for mut older in older {
+        match older.unhook() {
+            Ok(()) => probe.older.push_back(older),
+            Err(error) => log::error!("programs of before stay hooked: {error}"),
         }
     }
     probe

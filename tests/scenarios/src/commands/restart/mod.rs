@@ -42,6 +42,10 @@ pub(crate) const CASES: &[Case] = &[
         run: other_programs,
     },
     Case {
+        name: "restart-unreadable",
+        run: unreadable,
+    },
+    Case {
         name: "restart-other-version",
         run: other_version,
     },
@@ -276,6 +280,37 @@ fn handed_over(
     let stored = ground.stored(options)?;
     problems.extend(once(&stored, &pids, "app_kill"));
     problems.extend(once(&stored, &[pid], "stop_timeout"));
+    Ok(problems)
+}
+
+/// What those before have seen is out of reach: nobody is told that it was watched.
+fn unreadable(options: &Options) -> Result<Vec<String>> {
+    let ground = Ground::new("restart-unreadable")?;
+    kill(options, ground.start(options, &[])?)?;
+    let sets = ground.pins.sets();
+    let [set] = sets.as_slice() else {
+        bail!("one set of programs: {sets:?}");
+    };
+    fs::remove_file(ground.pins.folder().join(set).join("map_EVENTS"))?;
+    fixture::run(options, "app-kill", &[])?;
+    let finished = end(options, ground.start(options, &[])?)?;
+    let mut problems = finished.problems();
+    let said = ["what programs of before have seen cannot be read", "EVENTS"];
+    problems.extend(lacks("the tracer", &finished.ended.stderr, &said));
+    let since = finished
+        .records
+        .first()
+        .map(|record| &record["tracing_since"]);
+    if since.is_none_or(|since| !since.is_null()) {
+        problems.push(format!("watched since {since:?}"));
+    }
+    if !finished
+        .records
+        .iter()
+        .any(|record| record["type"] == "gap")
+    {
+        problems.push("no gap is told".to_owned());
+    }
     Ok(problems)
 }
 
