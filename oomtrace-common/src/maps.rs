@@ -40,7 +40,7 @@ pub struct StopSlots {
 pub struct Killed {
     /// 1 once the victim's own image has been sent.
     pub image_sent: u32,
-    /// 1 once its end has been sent.
+    /// 1 once its end has been sent, or counted as lost.
     pub exit_sent: u32,
 }
 

@@ -187,7 +187,7 @@ pub(crate) fn put_end(record: Record, who: u16, leader: Address) {
         task_exit_code
     );
     fill!(facts.comm, COMM, leader, task_comm);
-    // The last that holds it is the task itself: `__put_task_struct` of kernel/fork.c.
+    // A task holds it until it is gone itself: `__put_task_struct` of kernel/fork.c.
     if let Some(signal) = follow!(leader, task_signal) {
         fill!(facts.signal_flags, SIGNAL_FLAGS, signal, signal_flags);
         fill!(

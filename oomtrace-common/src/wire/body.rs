@@ -76,9 +76,11 @@ pub mod exit_seen {
     pub const NONE_LIVE: u32 = 0;
     /// The kernel itself said that the group is dead.
     pub const DEAD: u32 = 1;
-    /// When the kernel gave its memory back, some time after the end. What the process had is
-    /// gone but for its name and its status.
+    /// When the kernel freed what was left of it, some time after the end: its name and its
+    /// status.
     pub const FREED: u32 = 2;
+    /// When its parent was told that it is dead. It has given its memory back by then.
+    pub const TOLD: u32 = 3;
 }
 
 /// Bits of [`OomKillBody::present`].

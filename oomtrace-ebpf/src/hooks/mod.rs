@@ -1,11 +1,14 @@
-//! One file for each hook. Every program returns 0: the kernel ignores it.
+//! One file for each hook, and `end.rs` for what those that look for ends share. Every program returns 0: the kernel ignores it.
 
 mod cgroup;
+mod end;
+mod exit_notify;
 mod mark_victim;
 mod oom_kill;
 mod process_exit;
 mod signal_deliver;
 mod signal_generate;
+mod task_free;
 
 use aya_ebpf::{macros::map, maps::LruHashMap};
 use oomtrace_common::maps::{GroupKey, Killed};

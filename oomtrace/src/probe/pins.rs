@@ -265,6 +265,11 @@ impl Generation {
         Ok(had_some && names.is_empty())
     }
 
+    /// Whether any hook of it is left.
+    pub(super) fn has_hooks(&self) -> io::Result<bool> {
+        Ok(pins(&self.folder)?.iter().any(|path| is_link(path)))
+    }
+
     /// Takes all hooks away.
     pub(super) fn detach_all(&self) -> io::Result<()> {
         pins(&self.folder)?

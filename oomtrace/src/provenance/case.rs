@@ -39,6 +39,8 @@ pub(super) struct Case {
     pub(super) node: Option<Arc<NodeMemory>>,
     /// Its end is not waited for any more, though it may be there still.
     pub(super) is_given_up: bool,
+    /// When it was seen to be gone; its end was not.
+    pub(super) gone_ns: Option<u64>,
 }
 
 /// A SIGKILL with what belongs to it.

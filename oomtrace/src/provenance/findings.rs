@@ -6,7 +6,7 @@ use super::{
     actor::{self, Party},
     case::{Case, Kill, Link, Status, Unseen},
     judge,
-    record::{Cause, Evidence, Mechanism},
+    record::{Cause, END_SEEN_LATE, Evidence, Mechanism},
     rules::Rules,
     words,
 };
@@ -44,7 +44,13 @@ pub(super) fn case_evidence(case: &Case, killer: &Kill, evidence: &mut Vec<Evide
     }
     if let Some(exit) = &case.exit {
         let took_ns = exit.boottime_ns.saturating_sub(killer.event.boottime_ns);
-        if took_ns >= SLOW_NS && !exit.is_past {
+        if exit.is_past {
+            evidence.push(Evidence {
+                code: END_SEEN_LATE.into(),
+                text: "its end was seen only when the kernel gave back what was left of it: it had ended before".to_owned(),
+                source: "sched_process_free".into(),
+            });
+        } else if took_ns >= SLOW_NS {
             evidence.push(slow_death(case, killer, took_ns));
         }
     } else if let Some(state) = &case.state {

@@ -217,11 +217,14 @@ fn end(death: &Death) -> Option<Moment> {
         Some(_) => format!("ended (exit code {})", outcome.exit_code),
         None => format!("ended by itself, with status {}", outcome.exit_code),
     };
+    let most = if death.is_end_seen_late() {
+        "at most "
+    } else {
+        ""
+    };
     let took = outcome.latency_us.map_or_else(String::new, |us| {
-        format!(
-            ", {} after the SIGKILL",
-            human_duration(us.saturating_mul(1_000))
-        )
+        let took = human_duration(us.saturating_mul(1_000));
+        format!(", {most}{took} after the SIGKILL")
     });
     let latency_us = i64::try_from(latency_us).unwrap_or(i64::MAX);
     Some(Moment {

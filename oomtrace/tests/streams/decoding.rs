@@ -65,6 +65,7 @@ fn an_end_tells_whether_it_was_seen_late() {
     for (seen, is_past) in [
         (exit_seen::NONE_LIVE, false),
         (exit_seen::DEAD, false),
+        (exit_seen::TOLD, false),
         (exit_seen::FREED, true),
     ] {
         let body = ExitBody { tid: 5, seen };

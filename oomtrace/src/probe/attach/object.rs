@@ -11,6 +11,7 @@ use aya::{
     programs::{ProgramError, RawTracePoint},
 };
 use oomtrace_common::{
+    maps::{MAX_TOLD, TOLD_PROGRAMS},
     offsets::{KernelFacts, Offsets, Settings},
     wire::kind,
 };
@@ -59,6 +60,18 @@ pub(super) struct Missed {
     /// a program's is no other's.
     pub(super) place: u32,
 }
+
+// Each has a place of its own.
+const _: () = {
+    let mut taken = 0_u64;
+    let mut at = 0;
+    while at < MISSED.len() {
+        let place = MISSED[at].place;
+        assert!(place < MAX_TOLD - TOLD_PROGRAMS && taken & (1 << place) == 0);
+        taken |= 1 << place;
+        at += 1;
+    }
+};
 
 impl Missed {
     const fn new(program: &'static str, kind: u16, place: u32) -> Self {

@@ -57,11 +57,11 @@ impl Start<'_> {
                 kept::take_over(&generation, self.options, self.support, self.layout, absent);
             match taken {
                 Ok(loaded) => {
-                    let (older, are_all) = opened(older);
-                    let has_seen_all = are_all && is_ours(&generation);
+                    let before = Before::of(older);
+                    let has_seen_all = before.is_whole() && is_ours(&generation);
                     let since_ns = has_seen_all.then_some(generation.since_ns);
                     note_reader(&generation, reader)?;
-                    return Ok(probe(loaded, pins, since_ns, older));
+                    return Ok(probe(loaded, pins, since_ns, before));
                 }
                 // It is not whole; what it has seen is read all the same.
                 Err(error) => {
@@ -70,12 +70,12 @@ impl Start<'_> {
                 }
             }
         }
-        let (older, are_all) = opened(older);
+        let before = Before::of(older);
+        let latest = before.older.back().map(Older::generation);
         let folder = pins.begin()?;
-        let before = older.back().map(Older::generation);
         let pinning = Pinning {
             folder: &folder,
-            before,
+            before: latest,
         };
         let loaded = fresh::attach(
             self.options,
@@ -86,15 +86,19 @@ impl Start<'_> {
         )
         .inspect_err(|_| pins.give_up())?;
         // Only those that were all there, and can be read, have missed nothing.
-        let is_hooked = |before: &&Generation| before.is_hooked(&oom::PROGRAMS).unwrap_or(false);
-        let since_ns = before
-            .filter(|before| are_all && is_hooked(before) && is_ours(before))
-            .map(|before| before.since_ns);
+        let has_seen_all = |latest: &&Generation| {
+            before.is_whole()
+                && is_ours(latest)
+                // The same that are loaded now were not whole.
+                && latest.programs != programs
+                && latest.is_hooked(&oom::PROGRAMS).unwrap_or(false)
+        };
+        let since_ns = latest.filter(has_seen_all).map(|latest| latest.since_ns);
         let now_ns = host::now().boottime_ns;
         let generation = pins.finish(programs, since_ns.unwrap_or(now_ns))?;
         note_reader(&generation, reader)?;
         // From here on there are others: those before go.
-        Ok(probe(loaded, pins, since_ns, older))
+        Ok(probe(loaded, pins, since_ns, before))
     }
 }
 
@@ -104,22 +108,39 @@ fn note_reader(generation: &Generation, reader: &Path) -> Result<(), ProbeError>
         .map_err(|error| ProbeError::Pin(format!("who reads them cannot be noted: {error}")))
 }
 
-/// Those that can be read, and whether all can.
-fn opened(generations: Vec<Generation>) -> (VecDeque<Older>, bool) {
-    let mut are_all = true;
-    let mut read = |generation| match Older::open(generation) {
-        Ok(older) => Some(older),
-        Err(error) => {
-            log::error!("what programs of before have seen cannot be read: {error}");
-            are_all = false;
-            None
-        }
-    };
-    let older = generations.into_iter().filter_map(&mut read).collect();
-    (older, are_all)
+/// Sets of programs that others take the place of.
+struct Before {
+    older: VecDeque<Older>,
+    /// What these have seen cannot be read: they stay where they are, without hooks.
+    unreadable: Vec<Generation>,
 }
 
-fn probe(loaded: Loaded, pins: Pins, since_ns: Option<u64>, older: VecDeque<Older>) -> Probe {
+impl Before {
+    fn of(generations: Vec<Generation>) -> Self {
+        let mut before = Self {
+            older: VecDeque::new(),
+            unreadable: Vec::new(),
+        };
+        for generation in generations {
+            match Older::open(generation.clone()) {
+                Ok(older) => before.older.push_back(older),
+                Err(error) => {
+                    log::error!("what programs of before have seen cannot be read: {error}");
+                    before.unreadable.push(generation);
+                }
+            }
+        }
+        before
+    }
+
+    /// Whether all can be read that has watched until now.
+    fn is_whole(&self) -> bool {
+        let is_hooked = |generation: &Generation| generation.has_hooks().unwrap_or(true);
+        !self.unreadable.iter().any(is_hooked)
+    }
+}
+
+fn probe(loaded: Loaded, pins: Pins, since_ns: Option<u64>, before: Before) -> Probe {
     let mut probe = Probe::of(
         loaded,
         Some(Stay {
@@ -127,10 +148,15 @@ fn probe(loaded: Loaded, pins: Pins, since_ns: Option<u64>, older: VecDeque<Olde
             since_ns,
         }),
     );
-    for mut older in older {
-        match older.unhook() {
-            Ok(()) => probe.older.push_back(older),
-            Err(error) => log::error!("programs of before stay hooked: {error}"),
+    for mut older in before.older {
+        if let Err(error) = older.unhook() {
+            log::error!("programs of before stay hooked: {error}");
+        }
+        probe.older.push_back(older);
+    }
+    for generation in before.unreadable {
+        if let Err(error) = generation.detach_all() {
+            log::error!("programs of before stay hooked: {error}");
         }
     }
     probe

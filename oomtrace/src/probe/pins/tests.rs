@@ -96,6 +96,8 @@ fn a_generation_is_hooked_while_each_of_its_own_programs_is() {
     assert!((generation.has("b"), generation.has("c")) == (true, false));
     fs::write(folder.join("link_b"), "").unwrap();
     assert!(is_hooked(&[]));
+    assert!(generation.has_hooks().unwrap());
     generation.detach_all().unwrap();
     assert!(!is_hooked(&["b"]));
+    assert!(!generation.has_hooks().unwrap());
 }

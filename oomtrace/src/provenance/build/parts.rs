@@ -250,9 +250,7 @@ pub(super) fn outcome(exit: &Exit, killed_ns: Option<u64>, survived: Option<Surv
     Outcome {
         exit_code,
         signal,
-        latency_us: killed_ns
-            .filter(|_| !exit.is_past)
-            .map(|killed| exit.boottime_ns.saturating_sub(killed) / 1_000),
+        latency_us: killed_ns.map(|killed| exit.boottime_ns.saturating_sub(killed) / 1_000),
         container_survived: survived.map(|survived| survived == Survival::GoesOn),
     }
 }

@@ -1,5 +1,6 @@
 //! The state machine itself: takes events, keeps cases, and closes them.
 
+mod end;
 mod restart;
 mod write;
 
@@ -10,7 +11,7 @@ use std::{
 
 use super::{
     Config, Output,
-    case::{Case, Ended, Kill, Status},
+    case::{Case, Ended, Kill},
     clock::Clock,
     containers::Containers,
     curves::Curves,
@@ -23,8 +24,8 @@ use super::{
     scope::{Candidate, Scope},
 };
 use crate::event::{
-    Event, Exit, Group, InfoKind, MarkVictim, OomKill, Sigkill,
-    entry::{Attached, Lost, OomLine, ProcessState, Session, Tick},
+    Event, Group, InfoKind, MarkVictim, OomKill, Sigkill,
+    entry::{Attached, Lost, OomLine, Session, Tick},
 };
 
 /// How many losses are remembered for deaths of which no SIGKILL was seen.
@@ -36,10 +37,6 @@ const SOON_NS: u64 = 100_000_000;
 const SAME_OOM_NS: u64 = 30 * 1_000_000_000;
 /// A SIGKILL that took no effect in this time never will.
 const STALE_NS: u64 = 600 * 1_000_000_000;
-/// A victim that hangs is looked at again after this.
-const ASK_AGAIN_NS: u64 = 60 * 1_000_000_000;
-/// One that cannot be looked at is waited for so long.
-const GIVEN_UP_NS: u64 = 300 * 1_000_000_000;
 
 /// The state machine.
 #[derive(Debug)]
@@ -164,19 +161,6 @@ impl Engine {
         self.dying.len()
     }
 
-    /// Victims that were still there seconds after their SIGKILL, and have not ended since, as far
-    /// as is known.
-    #[must_use]
-    pub fn hanging(&self) -> usize {
-        let is_hanging = |case: &&Case| {
-            case.revisions > 0
-                && case.killer().is_some()
-                && case.exit.is_none()
-                && !case.is_given_up
-        };
-        self.open.values().filter(is_hanging).count()
-    }
-
     fn attached(&mut self, attached: Attached, out: &mut Vec<Output>) {
         self.attached_ns = Some(attached.resumed_since_ns.unwrap_or(attached.boottime_ns));
         self.here_ns = attached.boottime_ns;
@@ -278,45 +262,6 @@ impl Engine {
         }
     }
 
-    fn exit(&mut self, exit: Exit, out: &mut Vec<Output>) {
-        let group = exit.victim.group;
-        self.now_ns = self.now_ns.max(exit.boottime_ns);
-        // Two threads can both look like the last one.
-        let known = |case: &Case| case.exit.is_some();
-        if self.ended.contains(&group) || self.open.get(&group).is_some_and(known) {
-            return;
-        }
-        // Of what ended some time ago only that is news which a SIGKILL was seen for.
-        if exit.is_past && !self.open.contains_key(&group) {
-            return;
-        }
-        self.waiting.retain(|waiting| *waiting != group);
-        let status = Status::of(exit.victim.exit_code);
-        let killed = status == Status::Signal(9);
-        if !killed && status != Status::Exited(137) {
-            // It got a SIGKILL and ended otherwise: its status says of what.
-            match self.open.get_mut(&group) {
-                Some(case) if case.revisions > 0 => {
-                    case.exit = Some(Arc::new(exit));
-                    self.close(group, out);
-                }
-                _ => {
-                    self.open.remove(&group);
-                    self.dying.remove(&group);
-                    self.ended.insert(group, None, None);
-                }
-            }
-            return;
-        }
-        let case = self.open.entry(group).or_default();
-        case.exit = Some(Arc::new(exit));
-        if killed && case.killer().is_none() {
-            self.waiting.push(group);
-        } else {
-            self.close(group, out);
-        }
-    }
-
     fn lost(&mut self, lost: Lost, out: &mut Vec<Output>) {
         let sum = if lost.certain {
             &mut self.lost
@@ -346,36 +291,11 @@ impl Engine {
     fn tick(&mut self, tick: Tick, out: &mut Vec<Output>) {
         self.clock.set(tick);
         self.now_ns = self.now_ns.max(tick.boottime_ns);
-        for group in std::mem::take(&mut self.waiting) {
-            self.close(group, out);
-        }
+        self.close_waiting(out);
         self.revise_due(out);
         self.decide(out);
-        let hang_ns = self.config.hang_ns;
+        self.look_after(out);
         let now_ns = self.now_ns;
-        let mut hanging: Vec<Group> = self
-            .open
-            .iter()
-            .filter(|(_, case)| {
-                let since_ns = match case.asked_ns {
-                    // Again and again, for its end may be lost.
-                    Some(asked_ns) => asked_ns.saturating_add(ASK_AGAIN_NS),
-                    None => match case.killer() {
-                        Some(kill) => kill.event.boottime_ns.saturating_add(hang_ns),
-                        None => return false,
-                    },
-                };
-                now_ns >= since_ns
-            })
-            .map(|(group, _)| *group)
-            .collect();
-        hanging.sort_unstable();
-        for group in hanging {
-            if let Some(case) = self.open.get_mut(&group) {
-                case.asked_ns = Some(now_ns);
-            }
-            out.push(Output::AskState(group));
-        }
         // What never took effect and never will is forgotten, and so are old look-ups.
         self.open.retain(|_, case| {
             case.killer().is_some()
@@ -395,50 +315,5 @@ impl Engine {
             self.oom_lines.clear();
         }
         self.memory.forget(now_ns);
-    }
-
-    fn process_state(&mut self, state: ProcessState, out: &mut Vec<Output>) {
-        let group = Group {
-            tgid: state.tgid,
-            start_ns: state.start_ns,
-        };
-        let Some(case) = self.open.get_mut(&group) else {
-            return;
-        };
-        let is_hidden = state.is_hidden;
-        let gone = state.state.is_none() && !is_hidden;
-        case.state = Some(state);
-        let Some(killer) = case.killer() else {
-            return;
-        };
-        let since_ns = self.now_ns.saturating_sub(killer.event.boottime_ns);
-        case.is_given_up = is_hidden && since_ns >= GIVEN_UP_NS;
-        if gone || case.is_given_up {
-            // Its end is on its way, or was lost: the next tick tells.
-            self.waiting.push(group);
-        } else if case.revisions == 0 {
-            self.write(group, out);
-        }
-    }
-
-    fn stopped(&mut self, tick: Tick, out: &mut Vec<Output>) {
-        self.clock.set(tick);
-        self.now_ns = self.now_ns.max(tick.boottime_ns);
-        for group in std::mem::take(&mut self.waiting) {
-            self.close(group, out);
-        }
-        // What is dying still is written as it stands.
-        let mut dying: Vec<Group> = self
-            .open
-            .iter()
-            .filter(|(_, case)| case.killer().is_some())
-            .map(|(group, _)| *group)
-            .collect();
-        dying.sort_unstable();
-        for group in dying {
-            self.close(group, out);
-        }
-        self.end_late(out);
-        out.push(self.end(tick, false));
     }
 }

@@ -191,7 +191,7 @@ impl Engine {
     }
 
     /// Why no SIGKILL was seen for a death by signal 9.
-    fn unseen(&self, case: &Case, exit: &Exit) -> Unseen {
+    pub(super) fn unseen(&self, case: &Case, exit: &Exit) -> Unseen {
         let end_ns = exit.boottime_ns;
         let start_ns = exit.victim.group.start_ns;
         let lost: u64 = self
@@ -207,6 +207,8 @@ impl Engine {
         let pending = |kill: &Kill| kill.event.result == SignalResult::AlreadyPending;
         // One to the whole group stays in the group's set of pending signals to the end.
         let was_sent = exit.victim.waiting.is_pending(SIGKILL);
+        // A late end is told of those only that a program has seen a SIGKILL for.
+        let was_sent = was_sent || exit.is_past;
         match self.attached_ns {
             _ if was_sent || case.kills.iter().any(pending) => Unseen::Waited,
             Some(attached)

@@ -41,11 +41,20 @@ pub struct Death {
     pub advice: Vec<Advice>,
 }
 
+/// When exactly it ended is not known.
+pub(in crate::provenance) const END_SEEN_LATE: &str = "end_seen_late";
+
 impl Death {
     /// Whether its evidence has this code.
     #[must_use]
     pub fn has_evidence(&self, code: &str) -> bool {
         self.evidence.iter().any(|evidence| evidence.code == code)
+    }
+
+    /// It had ended before that was seen: the latency is the most that it can have been.
+    #[must_use]
+    pub fn is_end_seen_late(&self) -> bool {
+        self.has_evidence(END_SEEN_LATE)
     }
 }
 
@@ -221,7 +230,8 @@ pub struct Outcome {
     /// As a shell reports it: 128 + the signal, or the exit status.
     pub exit_code: i32,
     pub signal: Option<i32>,
-    /// From the SIGKILL to the end of the last thread.
+    /// From the SIGKILL to the end of the last thread; the most that it can have been where the
+    /// evidence has `end_seen_late`.
     pub latency_us: Option<u64>,
     pub container_survived: Option<bool>,
 }

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-pub(super) use self::death::label;
+pub(super) use self::death::{END_SEEN_LATE, label};
 pub(crate) use self::gap::UNKEPT;
 pub use self::{
     cause::{ActorKind, Cause, Mechanism},

@@ -1,7 +1,7 @@
 //! When a death is written, and how often: hangs, ends seen twice or not at all, ids used twice.
 
 use oomtrace::{
-    event::{Event, Exit, Group, Process, Sigkill, Waiting, entry::ProcessState},
+    event::{Event, Group, Process, Sigkill, Waiting, entry::ProcessState},
     provenance::record::{Cause, Death, Record},
 };
 
@@ -73,12 +73,17 @@ fn a_victim_whose_end_was_not_seen_is_written_for_the_last_time() {
         tick(KILLED_NS + 5 * S),
         state(&victim(), None, None),
         tick(KILLED_NS + 6 * S),
+        tick(KILLED_NS + 20 * S),
         exit(&victim(), BY_SIGKILL),
     ]));
-    let death = ran.the_death();
-    assert!(death.is_final);
-    assert_eq!(death.outcome, None);
-    assert_code(&death, "end_not_seen");
+    let [gone, last] = *ran.deaths() else {
+        panic!("{ran:#?}")
+    };
+    assert_eq!((gone.revision, gone.is_final), (1, false));
+    assert_eq!((last.revision, last.is_final), (2, true));
+    assert_eq!(last.outcome, None);
+    assert_code(last, "end_not_seen");
+    assert_eq!(ran.asked(), [victim().group], "asked once");
 }
 
 #[test]
@@ -210,44 +215,6 @@ fn two_last_threads_are_one_death() {
     run(stream(exited)).the_death();
     let unseen = [exit(&victim(), BY_SIGKILL), exit(&victim(), BY_SIGKILL)];
     run(stream(unseen)).the_death();
-}
-
-/// The end of a group as it is seen when its memory is given back, two seconds after the SIGKILL.
-fn past(victim: &Process) -> Event {
-    let Event::Exit(exit) = exit_at(victim, BY_SIGKILL, KILLED_NS + 2 * S) else {
-        unreachable!()
-    };
-    Event::Exit(Box::new(Exit {
-        is_past: true,
-        ..*exit
-    }))
-}
-
-#[test]
-fn an_end_that_is_seen_late_tells_how_it_ended_and_not_when() {
-    let death = run(stream([
-        sigkill(&kill(&sender(), &victim())),
-        past(&victim()),
-    ]))
-    .the_death();
-    assert_eq!((death.revision, death.is_final), (1, true));
-    let outcome = death.outcome.unwrap();
-    assert_eq!((outcome.exit_code, outcome.signal), (137, Some(9)));
-    assert_eq!(outcome.latency_us, None);
-    assert_no_code(&death, "slow_death");
-}
-
-#[test]
-fn an_end_that_is_seen_late_is_no_second_death() {
-    let seen = [
-        sigkill(&kill(&sender(), &victim())),
-        exit(&victim(), BY_SIGKILL),
-        past(&victim()),
-    ];
-    let death = run(stream(seen)).the_death();
-    assert!(death.outcome.unwrap().latency_us.is_some());
-    // Nor one of its own: when it was, nobody knows.
-    assert_eq!(events([past(&victim())]).deaths().len(), 0);
 }
 
 #[test]

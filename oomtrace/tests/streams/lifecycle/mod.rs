@@ -3,11 +3,13 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `ends` | when a death is written: hangs, ends seen twice or not at all, ids used twice |
+//! | `past` | ends that were seen late |
 //! | `sigkills` | which of several SIGKILLs counts, and which do nothing |
 //! | `chains` | deaths that lead to others |
 
 mod chains;
 mod ends;
+mod past;
 mod sigkills;
 
 use oomtrace::{

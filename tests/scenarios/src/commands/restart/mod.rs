@@ -2,6 +2,7 @@
 //! next one, once; and where nobody could watch, that is said.
 
 mod again;
+mod ends;
 mod ground;
 mod pins;
 mod unpinned;
@@ -68,6 +69,14 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "restart-of-a-unit",
         run: again::told,
+    },
+    Case {
+        name: "ends-told",
+        run: ends::told_to_the_parent,
+    },
+    Case {
+        name: "ends-freed",
+        run: ends::freed,
     },
     Case {
         name: "pins-taken",
@@ -297,6 +306,17 @@ fn unreadable(options: &Options) -> Result<Vec<String>> {
     let mut problems = finished.problems();
     let said = ["what programs of before have seen cannot be read", "EVENTS"];
     problems.extend(lacks("the tracer", &finished.ended.stderr, &said));
+    let left = fs::read_dir(ground.pins.folder().join(set))?;
+    let is_link = |pin: &fs::DirEntry| pin.file_name().as_encoded_bytes().starts_with(b"link_");
+    if let Some(link) = left.flatten().find(is_link) {
+        problems.push(format!("hooked still: {link:?}"));
+    }
+    // It is said once: the next one takes over what has watched since.
+    let next = end(options, ground.start(options, &[])?)?;
+    let since = next.records.first().map(|record| &record["tracing_since"]);
+    if since.is_none_or(Value::is_null) {
+        problems.push(format!("the next one watched since {since:?}"));
+    }
     let since = finished
         .records
         .first()
