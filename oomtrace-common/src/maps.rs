@@ -38,9 +38,10 @@ pub struct StopSlots {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub struct Killed {
-    /// 1 once the victim's own image has been sent.
+    /// The generation of those programs that have sent the victim's own image.
     pub image_sent: u32,
-    /// 1 once its end has been sent, or counted as lost.
+    /// The same for its end, whether that was sent or counted as lost. Each generation sends it by
+    /// itself: what the others have sent may be read by nobody any more.
     pub exit_sent: u32,
 }
 
@@ -49,11 +50,6 @@ impl Killed {
     pub const NONE: Self = Self {
         image_sent: 0,
         exit_sent: 0,
-    };
-    /// It ended, and there was nothing else to send.
-    pub const ENDED: Self = Self {
-        image_sent: 0,
-        exit_sent: 1,
     };
 }
 

@@ -176,7 +176,7 @@ offsets! {
     oom_constraint: "oom_control.constraint";
 }
 
-/// What is to be traced.
+/// What the programs are told when they are loaded.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub struct Settings {
@@ -184,6 +184,9 @@ pub struct Settings {
     pub scoped: u32,
     /// 1: new cgroups are taken into `SCOPE` until the user side says otherwise.
     pub candidates: u32,
+    /// Which programs they are, never 0: what others have noted in a map that they share does not
+    /// hold for them.
+    pub generation: u32,
 }
 
 impl Settings {
@@ -191,6 +194,7 @@ impl Settings {
     pub const NODE: Self = Self {
         scoped: 0,
         candidates: 0,
+        generation: 1,
     };
 }
 

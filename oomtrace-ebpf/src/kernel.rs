@@ -1,9 +1,9 @@
-//! Reading kernel memory: the table of offsets, and reads that can fail.
+//! Reading kernel memory: the table of offsets, and reads that can fail; and what the loader sets.
 
 use core::ptr;
 
 use aya_ebpf::helpers::{bpf_probe_read_kernel, generated};
-use oomtrace_common::offsets::{KernelFacts, Offsets};
+use oomtrace_common::offsets::{KernelFacts, Offsets, Settings};
 
 /// Filled in by the loader, from the running kernel's BTF.
 #[unsafe(no_mangle)]
@@ -13,6 +13,10 @@ pub(crate) static OFFSETS: Offsets = Offsets::NONE;
 #[unsafe(no_mangle)]
 pub(crate) static FACTS: KernelFacts = KernelFacts::NONE;
 
+/// And what the programs are told.
+#[unsafe(no_mangle)]
+static SETTINGS: Settings = Settings::NODE;
+
 /// The value of a read-only global as the loader set it. The read is volatile, for the
 /// value is not the one that stands in the source; the verifier knows it all the same,
 /// since the map behind it is frozen, and drops the branches that cannot be.
@@ -20,6 +24,11 @@ pub(crate) static FACTS: KernelFacts = KernelFacts::NONE;
 pub(crate) fn load<T: Copy>(global: &T) -> T {
     // SAFETY: a reference is valid for reads.
     unsafe { ptr::read_volatile(global) }
+}
+
+#[inline(always)]
+pub(crate) fn settings() -> Settings {
+    load(&SETTINGS)
 }
 
 /// The offset of a kernel field: `Some` where this kernel has it.

@@ -4,18 +4,13 @@
 use aya_ebpf::{macros::map, maps::HashMap};
 use oomtrace_common::{
     maps::{CgroupKey, scope},
-    offsets::Settings,
     wire::MAX_CGROUP_NAMES,
 };
 
 use crate::{
-    kernel::{self, Address, BPF_NOEXIST, chase, current, follow, get},
+    kernel::{Address, BPF_NOEXIST, chase, current, follow, get, settings},
     memcg,
 };
-
-/// Filled in by the loader.
-#[unsafe(no_mangle)]
-pub(crate) static SETTINGS: Settings = Settings::NODE;
 
 /// Cgroups in scope.
 #[map]
@@ -40,7 +35,7 @@ pub(crate) fn key(cgroup: Address) -> Option<CgroupKey> {
 /// before that.
 #[inline(always)]
 pub(crate) fn consider(key: &CgroupKey) {
-    if kernel::load(&SETTINGS).candidates == 1 {
+    if settings().candidates == 1 {
         let _ = SCOPE.insert(key, &scope::CANDIDATE, BPF_NOEXIST);
     }
 }
@@ -54,7 +49,7 @@ pub(crate) fn forget(key: &CgroupKey) {
 /// Whether a task is in scope.
 #[inline(always)]
 pub(crate) fn holds(task: Address) -> bool {
-    if kernel::load(&SETTINGS).scoped == 0 {
+    if settings().scoped == 0 {
         return true;
     }
     let memory = memcg::cgroup_of(task);
@@ -69,7 +64,7 @@ pub(crate) fn holds(task: Address) -> bool {
 /// Whether a cgroup, or one above it, is in scope.
 #[inline(always)]
 pub(crate) fn holds_cgroup(cgroup: Address, unified: u32) -> bool {
-    kernel::load(&SETTINGS).scoped == 0 || is_held(cgroup, unified) != 0
+    settings().scoped == 0 || is_held(cgroup, unified) != 0
 }
 
 #[inline(never)]

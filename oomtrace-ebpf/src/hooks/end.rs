@@ -25,7 +25,7 @@ use oomtrace_common::{
 
 use super::KILLED;
 use crate::{
-    kernel::{Address, BPF_NOEXIST, get},
+    kernel::{Address, BPF_NOEXIST, get, settings},
     names,
     record::{Record, Scratch, lost},
     scope, task,
@@ -65,7 +65,11 @@ pub(super) fn put(
         // For the programs after this one. Without room, they send it again, and the reader
         // drops the second.
         None => {
-            let _ = KILLED.insert(&key, &Killed::ENDED, BPF_NOEXIST);
+            let ended = Killed {
+                exit_sent: settings().generation,
+                ..Killed::NONE
+            };
+            let _ = KILLED.insert(&key, &ended, BPF_NOEXIST);
         }
     }
     let (record, body) = begin(scratch)?;
@@ -84,13 +88,14 @@ pub(super) fn put(
 /// Takes it upon this program to send the end, if none has before.
 #[inline(always)]
 pub(super) fn claim(killed: *mut Killed) -> Option<()> {
-    // SAFETY: a value of the map. Two threads may both see 0: the end is then sent twice, and the
-    // reader drops the second.
+    let generation = settings().generation;
+    // SAFETY: a value of the map. Two threads may both find it unsent: the end is then sent twice,
+    // and the reader drops the second.
     unsafe {
-        if (*killed).exit_sent != 0 {
+        if (*killed).exit_sent == generation {
             return None;
         }
-        (*killed).exit_sent = 1;
+        (*killed).exit_sent = generation;
     }
     Some(())
 }

@@ -18,7 +18,7 @@ use oomtrace_common::{
 use super::KILLED;
 use crate::{
     argv,
-    kernel::current,
+    kernel::{current, settings},
     record::{Record, Scratch, lost},
     task,
 };
@@ -40,13 +40,14 @@ fn try_image() -> Option<()> {
     let victim = current();
     let leader = task::leader(victim);
     let killed = KILLED.get_ptr_mut(&task::group_key(leader)?)?;
-    // SAFETY: a value of the map. Two threads may both see 0: the image is then sent
+    let generation = settings().generation;
+    // SAFETY: a value of the map. Two threads may both find it unsent: the image is then sent
     // twice, which does no harm.
     unsafe {
-        if (*killed).image_sent != 0 {
+        if (*killed).image_sent == generation {
             return None;
         }
-        (*killed).image_sent = 1;
+        (*killed).image_sent = generation;
     }
     let Some((record, ())) = Record::begin::<()>(&IMG_SCRATCH, kind::IMAGE) else {
         lost(kind::IMAGE);

@@ -17,7 +17,10 @@ use oomtrace_common::{
 };
 
 use super::{Options, ScopeKind};
-use crate::probe::{error::ProbeError, layout::Layout, plan::OomHook};
+use crate::{
+    identity::host,
+    probe::{error::ProbeError, layout::Layout, plan::OomHook},
+};
 
 /// The BPF object, built by the build script.
 pub(super) static OBJECT: &[u8] =
@@ -107,6 +110,7 @@ pub(super) fn load(
     let settings = Global(Settings {
         scoped: u32::from(options.scope != ScopeKind::Node),
         candidates: u32::from(options.scope == ScopeKind::Changing),
+        generation: generation(),
     });
     let log_level: u8 = if options.diagnostics { u8::MAX } else { 0 };
     let mut loader = EbpfLoader::new();
@@ -129,6 +133,13 @@ pub(super) fn load(
     loader
         .load(OBJECT)
         .map_err(|error| load_error(error, options.ring_bytes))
+}
+
+/// Another one for each that is loaded, and never 0.
+fn generation() -> u32 {
+    // Milliseconds: no two share a map that were loaded in the same.
+    let now_ms = host::now().boottime_ns / 1_000_000;
+    (now_ms as u32).max(1)
 }
 
 /// A mark of the programs, and of what is set in them.
