@@ -14,7 +14,8 @@ use oomtrace::{
 use rusqlite::Connection;
 
 use crate::support::{
-    Folder, all, at, death, gap, pids, record, restart, resumed, started, stopped, store, wait_for,
+    Folder, all, at, death, gap, patient, pids, record, restart, resumed, started, stopped, store,
+    wait_for,
 };
 
 fn mode(path: &Path) -> u32 {
@@ -38,7 +39,7 @@ fn nobody_else_reads_what_is_stored() {
 #[test]
 fn nothing_is_made_before_there_is_something_to_store() {
     let folder = Folder::new();
-    let mut sink = StoreSink::start(&Options::at(folder.store())).unwrap();
+    let mut sink = StoreSink::start(&patient(&folder.store())).unwrap();
     std::thread::sleep(Duration::from_millis(400));
     sink.settle(true).unwrap();
     assert!(!folder.store().exists());
@@ -164,7 +165,7 @@ fn what_is_known_of_a_death_is_not_forgotten() {
 #[test]
 fn a_death_counts_once() {
     let folder = Folder::new();
-    let mut sink = StoreSink::start(&Options::at(folder.store())).unwrap();
+    let mut sink = StoreSink::start(&patient(&folder.store())).unwrap();
     for (number, last) in [(1, 1), (1, 2), (2, 1), (1, 3)] {
         let before = sink.stats().stored();
         sink.write(&revision(number, last, false)).unwrap();

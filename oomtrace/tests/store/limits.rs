@@ -8,7 +8,7 @@ use oomtrace::{
 };
 
 use crate::support::{
-    Folder, all, at, death, gap, pids, record, restart, started, stopped, store, wait_for,
+    Folder, all, at, death, gap, patient, pids, record, restart, started, stopped, store, wait_for,
 };
 
 /// What the store takes: the file and all beside it.
@@ -26,7 +26,7 @@ fn small(path: &Path) -> Options {
             size_bytes: LEAST_SIZE_BYTES,
             ..Limits::default()
         },
-        ..Options::at(path)
+        ..patient(path)
     }
 }
 
@@ -95,7 +95,7 @@ fn watches_that_are_too_old_go_without_deaths() {
         [started(&at(-29.0 * DAY)), stopped(&at(-28.0 * DAY))],
     );
     let watches = || Reader::open(&folder.store()).unwrap().watches(10).unwrap();
-    let mut sink = StoreSink::start(&Options::at(folder.store())).unwrap();
+    let mut sink = StoreSink::start(&patient(&folder.store())).unwrap();
     sink.write(&started(&at(0.0))).unwrap();
     wait_for("end of what is too old", || watches().len() == 2);
     sink.settle(true).unwrap();
@@ -130,7 +130,7 @@ fn what_is_too_old_goes() {
             age: Duration::from_hours(30 * 24),
             ..Limits::default()
         },
-        ..Options::at(folder.store())
+        ..patient(&folder.store())
     };
     let mut sink = StoreSink::start(&options).unwrap();
     sink.write(&aged(5, 0.0)).unwrap();

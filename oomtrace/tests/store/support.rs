@@ -9,7 +9,7 @@ use std::{
 use oomtrace::{
     provenance::record::{Death, Gap, Record, Restart, Started, Stopped},
     sinks::Sink as _,
-    store::{Options, Reader, StoreSink, Stored},
+    store::{Options, Patience, Reader, StoreSink, Stored},
 };
 use tempfile::TempDir;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
@@ -100,9 +100,21 @@ pub(crate) fn restart(of: &Death, time: &str) -> Record {
     })
 }
 
+/// The end waits for the disk for longer than any takes that works.
+pub(crate) fn patient(path: &Path) -> Options {
+    let long = Duration::from_secs(300);
+    Options {
+        patience: Patience {
+            quiet: long,
+            most: long,
+        },
+        ..Options::at(path)
+    }
+}
+
 /// Stores records and ends.
 pub(crate) fn store(path: &Path, records: impl IntoIterator<Item = Record>) {
-    let mut sink = StoreSink::start(&Options::at(path)).unwrap();
+    let mut sink = StoreSink::start(&patient(path)).unwrap();
     for record in records {
         sink.write(&record).unwrap();
     }

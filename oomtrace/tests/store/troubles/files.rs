@@ -10,7 +10,7 @@ use rusqlite::Connection;
 
 use super::{mended, troubled};
 use crate::support::{
-    Folder, all, death, is_root, keep_log, logged, pids, record, store, wait_for,
+    Folder, all, death, is_root, keep_log, logged, patient, pids, record, store, wait_for,
 };
 
 #[test]
@@ -93,7 +93,7 @@ fn a_damaged_store_is_kept_aside_and_a_new_one_begun() {
     store(&path, (1..500).map(|number| record(death(number))));
     damage(&path);
     let damaged = fs::read(&path).unwrap();
-    let mut sink = StoreSink::start(&Options::at(&path)).unwrap();
+    let mut sink = StoreSink::start(&patient(&path)).unwrap();
     sink.write(&record(death(1000))).unwrap();
     wait_for("death stored", || sink.stats().stored() == 1);
     sink.settle(true).unwrap();
@@ -157,7 +157,7 @@ fn a_file_of_zeros_is_a_damaged_one() {
 fn a_file_that_is_removed_is_made_again_with_all_that_comes() {
     let folder = Folder::new();
     let path = folder.store();
-    let mut sink = StoreSink::start(&Options::at(&path)).unwrap();
+    let mut sink = StoreSink::start(&patient(&path)).unwrap();
     sink.write(&record(death(1))).unwrap();
     wait_for("death stored", || sink.stats().stored() == 1);
     for suffix in ["", "-wal", "-shm"] {

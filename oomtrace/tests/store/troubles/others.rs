@@ -7,13 +7,15 @@ use oomtrace::{
 use rusqlite::Connection;
 
 use super::troubled;
-use crate::support::{Folder, all, death, keep_log, logged, pids, record, store, wait_for};
+use crate::support::{
+    Folder, all, death, keep_log, logged, patient, pids, record, store, wait_for,
+};
 
 #[test]
 fn a_second_tracer_on_the_same_file_waits_its_turn() {
     let folder = Folder::new();
     let path = folder.store();
-    let mut first = StoreSink::start(&Options::at(&path)).unwrap();
+    let mut first = StoreSink::start(&patient(&path)).unwrap();
     first.write(&record(death(9))).unwrap();
     wait_for("death stored", || first.stats().stored() == 1);
     let (second, line) = troubled(&path);
