@@ -7,7 +7,7 @@ use std::{
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use flate2::read::GzDecoder;
@@ -174,6 +174,23 @@ impl Subject {
         Answer::read(&mut stream)
     }
 
+    /// The same, again and again, where a connection may be closed before it is answered.
+    pub(crate) fn ask_until_answered(&self, request: &str) -> Answer {
+        let started = Instant::now();
+        loop {
+            let mut stream = self.connect();
+            let mut text = String::new();
+            let asked = stream.write_all(request.as_bytes());
+            let read = asked.and_then(|()| stream.read_to_string(&mut text));
+            if read.is_ok()
+                && let Some(answer) = Answer::parse(&text)
+            {
+                return answer;
+            }
+            assert!(started.elapsed() < LIMIT, "no answer: {read:?}, {text}");
+        }
+    }
+
     pub(crate) fn get(&self, path: &str) -> Answer {
         self.ask(&format!("GET {path} HTTP/1.1\r\nHost: node\r\n\r\n"))
     }
@@ -196,13 +213,17 @@ impl Answer {
     pub(crate) fn read(stream: &mut TcpStream) -> Self {
         let mut text = String::new();
         stream.read_to_string(&mut text).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").expect("an answer");
+        Self::parse(&text).expect("an answer")
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (head, body) = text.split_once("\r\n\r\n")?;
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        Self {
+        Some(Self {
             status,
             head: head.to_lowercase(),
             body: body.to_owned(),
-        }
+        })
     }
 }
 
