@@ -228,7 +228,8 @@ fn while_it_is_away(scene: &Scene, service: &Service<'_>) -> Result<()> {
     service.systemctl(&["kill", "--kill-who=main", "--signal=KILL", &service.name])?;
     let is_gone = || (!fs::exists(format!("/proc/{tracer}")).unwrap_or(true)).then_some(());
     tools::wait("the end of the tracer", scene.limit(), is_gone)?;
-    let script = format!("sleep {SLEEP} & sleep 0.2; kill -9 $!");
+    let script =
+        format!("sleep {SLEEP} & until grep -qx sleep /proc/$!/comm; do :; done; kill -9 $!");
     service.run("sh", &["-c", &script])?;
     service.says("its programs' own time", &["\"tracing_since\":"])?;
     let argv = format!("\"argv\":[\"sleep\",\"{SLEEP}\"]");
