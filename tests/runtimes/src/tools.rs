@@ -100,6 +100,15 @@ pub(crate) fn child(parent: i32, comm: &str, limit: Duration) -> Result<i32> {
     })
 }
 
+/// Waits until a process has become its command: before that, a container's process 1 is a
+/// runtime's own, which SIGTERM ends at once.
+pub(crate) fn named(pid: i32, comm: &str, limit: Duration) -> Result<i32> {
+    wait(&format!("{comm} as process {pid}"), limit, || {
+        let is = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+        (is.trim_end() == comm).then_some(pid)
+    })
+}
+
 /// A process's paths in cgroupfs; nothing of one that is gone.
 pub(crate) fn cgroup_text(pid: i32) -> String {
     fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default()

@@ -75,6 +75,11 @@ impl<'a> Container<'a> {
         Ok(self.inspect("{{.State.Pid}}")?.trim().parse()?)
     }
 
+    /// Process 1, once it is its command.
+    pub(super) fn init_named(&self, comm: &str) -> Result<i32> {
+        tools::named(self.init()?, comm, self.scene.limit())
+    }
+
     /// Process 1 and a child of it.
     pub(super) fn init_and(&self, comm: &str) -> Result<(i32, i32)> {
         let init = self.init()?;
@@ -100,7 +105,7 @@ impl<'a> Container<'a> {
 fn stop(scene: &Scene) -> Result<()> {
     const IGNORED: Death = STOPPED.stop("ignored").evidence(&["stop_signal_ignored"]);
     let container = Container::run(scene, &["--stop-timeout", "2"], &["sleep", "1000"])?;
-    let init = container.init()?;
+    let init = container.init_named("sleep")?;
     docker(scene, &["stop", &container.name])?;
     let expected = Expected::init("sleep", init, IGNORED)
         .by("docker")
@@ -147,7 +152,7 @@ fn stop_init(scene: &Scene) -> Result<()> {
 fn stop_shorter(scene: &Scene) -> Result<()> {
     const SHORTER: Death = STOPPED.stop("ignored").evidence(&["grace_shorter"]);
     let container = Container::run(scene, &["--stop-timeout", "30"], &["sleep", "1000"])?;
-    let init = container.init()?;
+    let init = container.init_named("sleep")?;
     docker(scene, &["stop", "--time", "1", &container.name])?;
     let expected = Expected::init("sleep", init, SHORTER)
         .by("docker")
@@ -229,7 +234,7 @@ fn exec_kill(scene: &Scene) -> Result<()> {
 /// Docker says 137, as if it had killed it itself.
 fn host_kill(scene: &Scene) -> Result<()> {
     let container = Container::run(scene, &[], &["sleep", "1000"])?;
-    let init = container.init()?;
+    let init = container.init_named("sleep")?;
     let line = format!("kill -9 {init}; true");
     tools::output(tools::command("sh").args(["-c", &line]), scene.limit())?;
     let expected = Expected::init("sleep", init, BY_HAND)

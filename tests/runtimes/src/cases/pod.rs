@@ -194,6 +194,11 @@ impl<'a> Pod<'a> {
         pid.context("CRI tells no pid")
     }
 
+    /// The same, once it is its command.
+    pub(super) fn init_named(&self, container: &Container, comm: &str) -> Result<i32> {
+        tools::named(self.init(container)?, comm, self.scene.limit())
+    }
+
     pub(super) fn init_and(&self, container: &Container, comm: &str) -> Result<(i32, i32)> {
         let init = self.init(container)?;
         Ok((init, tools::child(init, comm, self.scene.limit())?))

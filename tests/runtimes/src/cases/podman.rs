@@ -96,6 +96,11 @@ impl<'a> Container<'a> {
         Ok(self.inspect("{{.State.Pid}}")?.trim().parse()?)
     }
 
+    /// Process 1, once it is its command.
+    fn init_named(&self, comm: &str) -> Result<i32> {
+        tools::named(self.init()?, comm, self.scene.limit())
+    }
+
     pub(super) fn init_and(&self, comm: &str) -> Result<(i32, i32)> {
         let init = self.init()?;
         Ok((init, tools::child(init, comm, self.scene.limit())?))
@@ -128,7 +133,7 @@ fn check_chain(scene: &Scene, deaths: &[Value]) {
 fn stop(scene: &Scene) -> Result<()> {
     const IGNORED: Death = STOPPED.stop("ignored").evidence(&["stop_signal_ignored"]);
     let container = Container::run(scene, &["--stop-timeout", "2"], &["sleep", "1000"])?;
-    let init = container.init()?;
+    let init = container.init_named("sleep")?;
     by_shell(scene, &["stop", &container.name])?;
     let expected = Expected::init("sleep", init, IGNORED)
         .by("podman")

@@ -45,7 +45,7 @@ fn docker_restart(scene: &Scene) -> Result<()> {
 /// Docker starts it again by itself.
 fn docker_policy(scene: &Scene) -> Result<()> {
     let container = docker::Container::run(scene, &["--restart", "always"], &["sleep", "1000"])?;
-    let init = container.init()?;
+    let init = container.init_named("sleep")?;
     let line = format!("kill -9 {init}; true");
     tools::output(tools::command("sh").args(["-c", &line]), scene.limit())?;
     let is_another = || container.init().ok().filter(|pid| ![0, init].contains(pid));
@@ -61,7 +61,7 @@ fn docker_policy(scene: &Scene) -> Result<()> {
 /// As Compose does it: another container of the same name.
 fn docker_made_anew(scene: &Scene) -> Result<()> {
     let first = docker::Container::run(scene, &[], &["sleep", "1000"])?;
-    let init = first.init()?;
+    let init = first.init_named("sleep")?;
     docker::docker(scene, &["rm", "--force", &first.name])?;
     let second = docker::Container::run(scene, &[], &["sleep", "1000"])?;
     let expected = Expected::init("sleep", init, KILLED).by("docker");

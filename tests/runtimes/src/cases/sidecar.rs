@@ -253,11 +253,7 @@ fn killed_from_outside(scene: &Scene) -> Result<()> {
     let (init, worker) = pod.init_and(&app, "sleep")?;
     let neighbour = Pod::run(scene)?;
     let other = neighbour.container("other", LIMIT_BYTES, "exec sleep 1000")?;
-    let other_init = neighbour.init(&other)?;
-    tools::wait("its command", scene.limit(), || {
-        let comm = fs::read_to_string(format!("/proc/{other_init}/comm")).ok()?;
-        (comm.trim() == "sleep").then_some(())
-    })?;
+    let other_init = neighbour.init_named(&other, "sleep")?;
     let line = format!("sleep 1000 & kill -9 $! {other_init} {worker}; true");
     tools::output(tools::command("sh").args(["-c", &line]), scene.limit())?;
     pod.cri.stop(&app.id, 1)?;
