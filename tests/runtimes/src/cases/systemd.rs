@@ -91,9 +91,12 @@ impl<'a> Unit<'a> {
 
 /// A unit's main process.
 pub(super) fn main(comm: &str, pid: i32, row: Death) -> Expected {
-    Expected::new(comm, row)
-        .pid(pid)
-        .with("/victim/role", "unit_main")
+    main_of(comm, row).pid(pid)
+}
+
+/// The same, where nobody could ask for its pid in time.
+fn main_of(comm: &str, row: Death) -> Expected {
+    Expected::new(comm, row).with("/victim/role", "unit_main")
 }
 
 /// Another of its processes.
@@ -136,8 +139,7 @@ fn kill(scene: &Scene) -> Result<()> {
 
 fn runtime_max(scene: &Scene) -> Result<()> {
     let unit = Unit::run(scene, &["RuntimeMaxSec=2", "TimeoutStopSec=1"], DEAF)?;
-    let sleep = unit.process("sleep")?;
-    let expected = main("sleep", sleep, STOPPED.stop("ignored")).by("systemd");
+    let expected = main_of("sleep", STOPPED.stop("ignored")).by("systemd");
     scene.deaths(&unit.subject(), &[expected]);
     Ok(())
 }
@@ -145,8 +147,7 @@ fn runtime_max(scene: &Scene) -> Result<()> {
 fn watchdog(scene: &Scene) -> Result<()> {
     let properties = ["WatchdogSec=2", "TimeoutAbortSec=1", "TimeoutStopSec=1"];
     let unit = Unit::run(scene, &properties, DEAF)?;
-    let sleep = unit.process("sleep")?;
-    let expected = main("sleep", sleep, STOPPED.stop("ignored"))
+    let expected = main_of("sleep", STOPPED.stop("ignored"))
         .by("systemd")
         .with("/stop/signal", "SIGABRT");
     scene.deaths(&unit.subject(), &[expected]);
