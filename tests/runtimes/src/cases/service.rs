@@ -5,7 +5,6 @@ use std::{
     fs::{self, File},
     io::Write as _,
     process::Stdio,
-    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -28,8 +27,6 @@ const BPF: u64 = 1 << 39;
 const BPF_MOUNT: &str = "/sys/fs/bpf";
 /// Ten times the level that systemd finds; newer releases look for more.
 const MOST_EXPOSED: u32 = 35;
-/// Events of another tracer's are on their way, too.
-const JOURNAL_LIMIT: Duration = Duration::from_secs(30);
 
 /// It is removed when it goes out of scope.
 struct Service<'a> {
@@ -134,7 +131,8 @@ impl<'a> Service<'a> {
     }
 
     fn says(&self, what: &str, words: &[&str]) -> Result<()> {
-        tools::wait(what, JOURNAL_LIMIT, || {
+        let limit = self.scene.ground.options.record_limit();
+        tools::wait(what, limit, || {
             let journal = self.journal().ok()?;
             let is_it = |line: &str| words.iter().all(|word| line.contains(word));
             journal.lines().any(is_it).then_some(())

@@ -142,7 +142,7 @@ impl<'a> Sidecar<'a> {
             scene.differs(format!("the sidecar's exit status is {code}: {said}"));
         }
         let last = |records: &[Value]| records.last().is_some_and(|last| last["type"] == "stopped");
-        if !self.wait_for(0, Duration::from_secs(5), &last) {
+        if !self.wait_for(0, self.pod.scene.limit(), &last) {
             let last = self.records(0).pop();
             self.pod
                 .scene
