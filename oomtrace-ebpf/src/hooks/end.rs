@@ -60,17 +60,16 @@ pub(super) fn put(
     if !scope::holds(leader) {
         return None;
     }
-    match killed {
-        Some(killed) => claim(killed)?,
+    if let Some(killed) = killed {
+        claim(killed)?;
+    } else {
         // For the programs after this one. Without room, they send it again, and the reader
         // drops the second.
-        None => {
-            let ended = Killed {
-                exit_sent: settings().generation,
-                ..Killed::NONE
-            };
-            let _ = KILLED.insert(&key, &ended, BPF_NOEXIST);
-        }
+        let ended = Killed {
+            exit_sent: settings().generation,
+            ..Killed::NONE
+        };
+        let _ = KILLED.insert(&key, &ended, BPF_NOEXIST);
     }
     let (record, body) = begin(scratch)?;
     body.tid = get!(task, task_pid, u32).unwrap_or(0);

@@ -220,13 +220,13 @@ fn ended(options: &Options) -> Result<Vec<String>> {
 
 /// The next tracer brings programs of its own.
 fn hand_over(options: &Options) -> Result<Vec<String>> {
-    handed_over(options, Ground::new("restart-hand-over")?, |_| Ok(()))
+    handed_over(options, &Ground::new("restart-hand-over")?, |_| Ok(()))
 }
 
 /// Those before had not all that the next one's have.
 fn other_programs(options: &Options) -> Result<Vec<String>> {
     let ground = Ground::new("restart-other-programs")?;
-    handed_over(options, ground, |set| {
+    handed_over(options, &ground, |set| {
         for pin in ["link_task_free", "program_task_free"] {
             fs::remove_file(set.join(pin)).with_context(|| pin.to_owned())?;
         }
@@ -237,7 +237,7 @@ fn other_programs(options: &Options) -> Result<Vec<String>> {
 /// `alter`: makes of the set of programs that is left what it should be.
 fn handed_over(
     options: &Options,
-    ground: Ground,
+    ground: &Ground,
     alter: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<Vec<String>> {
     let tracer = ground.start(options, &[])?;
