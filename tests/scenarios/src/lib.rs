@@ -8,3 +8,4 @@ pub mod output;
 pub mod run;
 pub mod tally;
 pub mod tracer;
+mod until_end;

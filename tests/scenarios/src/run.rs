@@ -3,7 +3,8 @@
 
 use std::{
     fmt, io,
-    io::{BufReader, Read},
+    io::{BufReader, PipeReader, PipeWriter, Read},
+    os::fd::AsRawFd,
     process::{Child, ChildStdout, Command, ExitStatus, Stdio},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
@@ -11,6 +12,8 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+
+use crate::until_end::UntilEnd;
 
 /// What was printed so far, line by line, and whether more can come.
 #[derive(Debug, Default)]
@@ -37,6 +40,10 @@ impl Shared {
 pub struct Program {
     child: Child,
     shared: Arc<Shared>,
+    /// What each reader looks at: at its end when the other one is gone.
+    running: PipeReader,
+    /// Held until the program has ended.
+    not_ended: Option<PipeWriter>,
 }
 
 /// How a program ended, with all it printed.
@@ -81,7 +88,7 @@ impl Program {
         command.stdout(Stdio::piped());
         let mut program = Self::spawn(command, log)?;
         if let Some(stdout) = program.child.stdout.take() {
-            program.read(stdout, |printed| &mut printed.stdout, |_| {});
+            program.read(stdout, |printed| &mut printed.stdout, |_| {})?;
         }
         Ok(program)
     }
@@ -92,6 +99,7 @@ impl Program {
     }
 
     fn spawn(command: &mut Command, log: fn(&str)) -> Result<Self> {
+        let (running, not_ended) = io::pipe()?;
         let mut child = command
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
@@ -101,9 +109,11 @@ impl Program {
         let program = Self {
             child,
             shared: Arc::default(),
+            running,
+            not_ended: Some(not_ended),
         };
         if let Some(stderr) = stderr {
-            program.read(stderr, |printed| &mut printed.stderr, log);
+            program.read(stderr, |printed| &mut printed.stderr, log)?;
         }
         Ok(program)
     }
@@ -199,9 +209,14 @@ impl Program {
                 None => thread::sleep(Duration::from_millis(5)),
             }
         };
-        // A grandchild may hold the pipes open for as long as it likes.
-        self.wait_for::<()>(Duration::from_secs(2), |_| None);
+        // What it has printed is read, however long that takes. A grandchild may hold the pipes
+        // open for as long as it likes.
+        self.not_ended = None;
         let mut printed = self.shared.lock();
+        while printed.open > 0 {
+            let news = self.shared.news.wait(printed);
+            printed = news.unwrap_or_else(PoisonError::into_inner);
+        }
         Ok(Ended {
             status,
             stdout: std::mem::take(&mut printed.stdout),
@@ -211,10 +226,11 @@ impl Program {
 
     fn read(
         &self,
-        stream: impl Read + Send + 'static,
+        stream: impl Read + AsRawFd + Send + 'static,
         lines: fn(&mut Printed) -> &mut Vec<String>,
         log: fn(&str),
-    ) {
+    ) -> Result<()> {
+        let stream = UntilEnd::new(stream, self.running.try_clone()?);
         self.shared.lock().open += 1;
         let shared = Arc::clone(&self.shared);
         thread::spawn(move || {
@@ -227,6 +243,7 @@ impl Program {
             shared.lock().open -= 1;
             shared.news.notify_all();
         });
+        Ok(())
     }
 }
 
@@ -291,6 +308,23 @@ mod tests {
         let ended = program.wait(Duration::from_millis(50));
         let error = ended.map_err(|error| error.to_string());
         assert!(matches!(error, Err(error) if error == "did not end within 0 s\nstdout: x\n"));
+        Ok(())
+    }
+
+    #[test]
+    fn all_is_read_of_a_program_whose_children_hold_its_pipes() -> Result<()> {
+        let start = Instant::now();
+        let ended = Program::run(&mut sh("sleep 60 & seq 9999; printf end"), LIMIT)?;
+        assert_eq!(ended.stdout.len(), 10_000);
+        assert_eq!(ended.stdout.last().map(String::as_str), Some("end"));
+        assert!(start.elapsed() < Duration::from_secs(60));
+        Ok(())
+    }
+
+    #[test]
+    fn a_child_that_prints_on_and_on_holds_nobody_up() -> Result<()> {
+        let ended = Program::run(&mut sh("yes & echo x >&2"), LIMIT)?;
+        assert_eq!(ended.stderr, ["x"]);
         Ok(())
     }
 
