@@ -95,6 +95,12 @@ impl Tracer {
         found.is_some()
     }
 
+    /// Waits until what the tracer has said on standard error is what is wanted.
+    pub fn wait_for_stderr(&self, limit: Duration, wanted: impl Fn(&[String]) -> bool) -> bool {
+        let found = |lines: &[String]| wanted(lines).then_some(());
+        self.program.wait_for_stderr(limit, found).is_some()
+    }
+
     #[must_use]
     pub fn id(&self) -> u32 {
         self.program.id()

@@ -9,7 +9,6 @@ use std::{
     },
     path::Path,
     process::Command,
-    thread,
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -20,7 +19,7 @@ use super::{
     exec::{command, ended_with},
     history::{Place, ask},
     listen::{free_address, get, within},
-    rules::{TAKEN, acme},
+    rules::{acme, read_again},
 };
 use crate::{
     cli::Options,
@@ -196,8 +195,7 @@ fn of_run(options: &Options) -> Result<Vec<String>> {
         problems.push(format!("kernel functions have no names: {death}"));
     }
     fs::write(&rules, acme(options)?)?;
-    tracer.signal(libc::SIGHUP);
-    thread::sleep(TAKEN);
+    read_again(options, &tracer)?;
     let death = die("supervisor_kill")?;
     if death["cause"] != "supervisor_kill" {
         problems.push(format!("the rules were not read again: {death}"));

@@ -1,8 +1,6 @@
 //! `--rules`: whom a user's own rules name, and rules that are none.
 
-use std::{
-    fs, os::unix::process::CommandExt as _, path::Path, process::Command, thread, time::Duration,
-};
+use std::{fs, os::unix::process::CommandExt as _, path::Path, process::Command};
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
@@ -30,8 +28,28 @@ pub(crate) const CASES: &[Case] = &[
     },
 ];
 
-/// A signal is answered within this time, and what was read is in force.
-pub(super) const TAKEN: Duration = Duration::from_secs(2);
+/// What the tracer says once rules that it has read again are in force.
+const READ_AGAIN: &str = "the rules were read again";
+/// The same of rules that cannot be used.
+const AS_THEY_WERE: &str = "the rules stay as they were";
+
+/// Has the rules read again, and waits until the tracer has said this about it for the nth time.
+fn read_again_with(options: &Options, tracer: &Tracer, said: &str, times: usize) -> Result<()> {
+    tracer.signal(libc::SIGHUP);
+    let is_said = |lines: &[String]| {
+        let of_it = lines.iter().filter(|line| line.contains(said));
+        of_it.count() >= times
+    };
+    if !tracer.wait_for_stderr(options.program_limit(), is_said) {
+        bail!("after SIGHUP the tracer does not say that {said} ({times})");
+    }
+    Ok(())
+}
+
+/// Has the rules read again for the first time.
+pub(super) fn read_again(options: &Options, tracer: &Tracer) -> Result<()> {
+    read_again_with(options, tracer, READ_AGAIN, 1)
+}
 
 /// Rules that say of the fixture's program that it is a service manager.
 pub(super) fn acme(options: &Options) -> Result<String> {
@@ -101,16 +119,17 @@ fn reread_from(options: &Options, path: &Path) -> Result<Vec<String>> {
     };
     let steps = [
         (None, "app_kill"),
-        (Some(acme(options)?), "supervisor_kill"),
-        (Some("this is no TOML".to_owned()), "supervisor_kill"),
-        (Some(String::new()), "app_kill"),
+        (Some((acme(options)?, READ_AGAIN, 1)), "supervisor_kill"),
+        (
+            Some(("this is no TOML".to_owned(), AS_THEY_WERE, 1)),
+            "supervisor_kill",
+        ),
+        (Some((String::new(), READ_AGAIN, 2)), "app_kill"),
     ];
     for (number, (rules, wanted)) in steps.into_iter().enumerate() {
-        if let Some(rules) = rules {
+        if let Some((rules, said, times)) = rules {
             fs::write(path, rules)?;
-            tracer.signal(libc::SIGHUP);
-            // Whoever asks for it is not told when it is done: it takes half a second at most.
-            thread::sleep(TAKEN);
+            read_again_with(options, &tracer, said, times)?;
         }
         if !cause(wanted)? {
             problems.push(format!("step {number}: not {wanted}"));
