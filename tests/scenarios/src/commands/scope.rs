@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{Case, lacks};
+use super::{Case, lacks, listen::within};
 use crate::{
     cli::Options,
     death,
@@ -95,19 +95,23 @@ fn running(start: Start) -> Result<Tracer> {
 
 /// A process that sleeps in a cgroup.
 fn asleep_in(group: &Group, options: &Options) -> Result<Child> {
-    waiting_in(group, "exec sleep 1000", options)
+    waiting_in(group, SLEEP, options)
 }
 
-/// A process in a cgroup that a script ends with.
-fn waiting_in(group: &Group, script: &str, options: &Options) -> Result<Child> {
+/// A process that waits: by the script that makes one, and its name from then on.
+type Waiting = (&'static str, &'static str);
+
+const SLEEP: Waiting = ("exec sleep 1000", "sleep");
+const PAUSE: Waiting = ("printf pause > /proc/self/comm; read -r _", "pause");
+
+/// A process in a cgroup that waits there.
+fn waiting_in(group: &Group, (script, comm): Waiting, options: &Options) -> Result<Child> {
     let child = group.shell(script).stdin(Stdio::piped()).spawn()?;
-    let entered = || {
-        fs::read_to_string(group.0.join("cgroup.procs"))
-            .is_ok_and(|pids| pids.lines().any(|pid| pid == child.id().to_string()))
-    };
-    let limit = Instant::now() + options.program_limit();
-    while !entered() && Instant::now() < limit {
-        thread::sleep(Duration::from_millis(5));
+    // It has its name once it is in the cgroup.
+    let file = format!("/proc/{}/comm", child.id());
+    let is_waiting = || fs::read_to_string(&file).is_ok_and(|name| name.trim_end() == comm);
+    if !within(options.program_limit(), is_waiting) {
+        bail!("the process {comm} does not wait");
     }
     Ok(child)
 }
@@ -204,18 +208,17 @@ fn of_container(options: &Options) -> Result<Vec<String>> {
 
 /// As containerd has it: the sandbox is the first, whatever runs in it.
 fn of_pod(options: &Options) -> Result<Vec<String>> {
-    in_pod(options, "", "exec sleep 1000")
+    in_pod(options, "", SLEEP)
 }
 
 /// As CRI-O has it: a sandbox that has a process is known by that process's name.
 fn of_pod_that_pauses(options: &Options) -> Result<Vec<String>> {
-    let pause = "printf pause > /proc/self/comm; read -r _";
-    in_pod(options, "crio-", pause)
+    in_pod(options, "crio-", PAUSE)
 }
 
 /// As a sidecar, in a cgroup like a pod's, with those of a sandbox and of another container: told
 /// to end, it stays until that one is gone, though its sandbox ends before.
-fn in_pod(options: &Options, prefix: &str, paused: &str) -> Result<Vec<String>> {
+fn in_pod(options: &Options, prefix: &str, paused: Waiting) -> Result<Vec<String>> {
     let pod = format!(
         "kubepods/pod0f0f0f0f-0f0f-0f0f-0f0f-{:012x}",
         std::process::id()
@@ -232,7 +235,10 @@ fn in_pod(options: &Options, prefix: &str, paused: &str) -> Result<Vec<String>> 
     let tracer = running(Tracer::start_as(&mut command)?)?;
     let others = run(&mut outside.shell("kill -9 $$"))?;
     tracer.signal(libc::SIGTERM);
-    thread::sleep(Duration::from_millis(300));
+    // The sandbox does not count.
+    let staying = "other containers (1)";
+    let is_staying = |lines: &[String]| lines.iter().any(|line| line.contains(staying));
+    tracer.wait_for_stderr(options.program_limit(), is_staying);
     let mut wanted = vec![kill(sandbox)?];
     // It looks every 100 ms, and is to go on all the same.
     thread::sleep(Duration::from_millis(700));
@@ -240,9 +246,7 @@ fn in_pod(options: &Options, prefix: &str, paused: &str) -> Result<Vec<String>> 
     // By itself.
     let finished = tracer.wait(options.program_limit())?;
     let mut problems = differences(&finished, &wanted, &[others]);
-    // The sandbox does not count.
-    let words = ["other containers (1)"];
-    problems.extend(lacks("--scope pod", &finished.ended.stderr, &words));
+    problems.extend(lacks("--scope pod", &finished.ended.stderr, &[staying]));
     drop((pause, own, app, outside));
     let _ = fs::remove_dir(memory_root().join(&pod));
     let _ = fs::remove_dir(memory_root().join("kubepods"));
