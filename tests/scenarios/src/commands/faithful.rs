@@ -79,7 +79,9 @@ fn ended_by_signal(options: &Options) -> Result<Vec<String>> {
 
 /// The terminal sends SIGINT to CMD as well: it is not passed on a second time.
 fn ctrl_c_once(options: &Options) -> Result<Vec<String>> {
-    const COUNT: &str = "n=0; trap 'n=$((n+1))' INT; echo ready; i=0; \
+    // One second more, for a second signal.
+    const COUNT: &str = "n=0; trap 'n=$((n+1))' INT; echo ready; \
+                         while [ $n -eq 0 ]; do sleep 0.1; done; i=0; \
                          while [ $i -lt 10 ]; do sleep 0.1; i=$((i+1)); done; echo got $n";
     let (mut terminal, name) = terminal()?;
     let mut command = exec::command(options, &[], &["sh", "-c", COUNT]);
