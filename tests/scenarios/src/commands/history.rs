@@ -5,14 +5,12 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    thread,
-    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
-use super::{Case, lacks};
+use super::{Case, lacks, listen::within};
 use crate::{
     cli::Options,
     death, fixture,
@@ -30,9 +28,6 @@ pub(crate) const CASES: &[Case] = &[
         run: killed,
     },
 ];
-
-/// A death is on disk within this time of its record.
-const DURABLE: Duration = Duration::from_secs(1);
 
 /// A folder for a store. It goes with the case.
 pub(super) struct Place(pub(super) PathBuf);
@@ -172,7 +167,7 @@ fn no_page(path: &Path) -> Option<String> {
     (!whole || page.contains("<script")).then(|| format!("no page of its own: {page:?}"))
 }
 
-/// A second after a death it is stored, whatever becomes of the tracer.
+/// A death that was stored is there, whatever becomes of the tracer.
 fn killed(options: &Options) -> Result<Vec<String>> {
     let place = Place::new("killed")?;
     let store = place.store();
@@ -183,14 +178,15 @@ fn killed(options: &Options) -> Result<Vec<String>> {
     if !tracer.wait_for(0, options.record_limit(), written) {
         bail!("no death of {}", victim.pid);
     }
-    thread::sleep(DURABLE);
+    let target = format!("pid:{}", victim.pid);
+    let why = ["why", &target, "--store", &store, "--output", "json"];
+    // By itself, a short time after it was written.
+    within(options.record_limit(), || {
+        ask(options, &why).is_ok_and(|told| !told.stdout.is_empty())
+    });
     tracer.signal(libc::SIGKILL);
     drop(tracer.wait(options.program_limit()));
-    let target = format!("pid:{}", victim.pid);
-    let story = json(&ask(
-        options,
-        &["why", &target, "--store", &store, "--output", "json"],
-    )?)?;
+    let story = json(&ask(options, &why)?)?;
     let mut problems = Vec::new();
     if story["death"]["cause"] != "app_kill" {
         problems.push(format!("it is not stored: {story}"));
