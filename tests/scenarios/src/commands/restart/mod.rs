@@ -100,20 +100,23 @@ fn in_a_storm(options: &Options) -> Result<Vec<String>> {
     const RESTARTS: usize = 4;
     // An emulated processor is ten times as slow.
     let count = if options.guest.is_some() { 1500 } else { 6000 };
+    // With room for all of it, however long it takes until the next one reads.
+    let room = ["--ring-bytes", "67108864"];
     let ground = Ground::new("restart-storm")?;
     let mut problems = Vec::new();
-    let mut tracer = ground.start(options, &[])?;
-    let report = thread::scope(|scope| -> Result<_> {
+    let mut tracer = ground.start(options, &room)?;
+    let (report, tracer) = thread::scope(|scope| -> Result<_> {
         let number = usize::to_string(&count);
         let storm = scope.spawn(move || storm(options, "storm", &["--count", &number]));
         for _ in 0..RESTARTS {
             thread::sleep(PAUSE);
-            tracer.signal(libc::SIGKILL);
+            // The next one finds the pins taken for as long as this one is there.
+            kill(options, tracer)?;
             thread::sleep(PAUSE / 2);
-            let next = ground.start(options, &[])?;
-            std::mem::replace(&mut tracer, next).wait(options.program_limit())?;
+            tracer = ground.start(options, &room)?;
         }
-        storm.join().map_err(|_| anyhow!("the storm panicked"))?
+        let report = storm.join().map_err(|_| anyhow!("the storm panicked"))?;
+        Ok((report?, tracer))
     })?;
     let killer = sender(&report)?;
     let is_of_storm = |death: &&Value| death["sender"]["pid"] == killer;
