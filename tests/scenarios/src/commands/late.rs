@@ -1,14 +1,9 @@
 //! What the tracer says of those who were killed before it started.
 
-use std::{
-    io::{BufRead as _, BufReader},
-    process::{Command, Stdio},
-};
-
 use anyhow::{Context as _, Result, bail};
-use oomtrace_fixtures::{Process, Report};
+use oomtrace_fixtures::Process;
 
-use super::{Case, Skipped};
+use super::{Case, frozen::Frozen};
 use crate::{
     check::Differences,
     cli::Options,
@@ -23,31 +18,17 @@ pub(crate) const CASES: &[Case] = &[Case {
 
 /// Their SIGKILLs wait for them when the tracer starts: it sees their ends alone.
 fn killed_before_start(options: &Options) -> Result<Vec<String>> {
-    let mut fixture = Command::new(&options.fixture)
-        .arg("killed-frozen")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    let thaw = fixture.stdin.take();
-    let mut said = BufReader::new(fixture.stderr.take().context("no standard error")?).lines();
+    let fixture = Frozen::start(options, "killed-frozen")?;
     // It says nothing where it is skipped.
-    if let Some(line) = said.next().transpose()?
-        && line != "frozen"
-    {
-        bail!("the fixture: {line}");
+    if !["", "frozen"].contains(&fixture.said()) {
+        bail!("the fixture: {}", fixture.said());
     }
     let tracer = match Tracer::start_with(&options.tracer, &[])? {
         Start::Running(tracer, _) => tracer,
         Start::Lacking(why) => bail!("{why}"),
     };
     let mark = tracer.mark();
-    drop(thaw);
-    let output = fixture.wait_with_output()?;
-    let report: Report = serde_json::from_slice(&output.stdout).context("the fixture's report")?;
-    if let Some(reason) = report.skipped {
-        return Err(Skipped(reason).into());
-    }
+    let report = fixture.thaw()?;
     let timed = report.victim.as_ref().context("no victim")?;
     let killed = report.others.first().context("no other")?;
     tracer.wait_for(mark, options.record_limit(), |records| {

@@ -4,6 +4,7 @@
 mod doctor;
 mod exec;
 mod faithful;
+mod frozen;
 mod history;
 mod hostile;
 mod late;
@@ -66,6 +67,7 @@ const GROUPS: &[(&[Case], Guests)] = &[
     (faithful::CASES, Guests::Every),
     (trace::CASES, Guests::Every),
     (late::CASES, Guests::Every),
+    (frozen::CASES, Guests::Every),
     (listen::CASES, Guests::Ends),
     (loss::CASES, Guests::Every),
     (privileges::CASES, Guests::Ends),

@@ -76,21 +76,6 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
             .fields(&[("/stop/reason", Is::Text("frozen"))]),
     ),
     Scenario::death(
-        "stop-frozen-v1",
-        ASKED_FIRST
-            .stop("delivered")
-            .evidence(&["victim_frozen", "slow_death"])
-            .fields(&[
-                ("/stop/reason", Is::Text("frozen")),
-                ("/revision", Is::Number(2)),
-                ("/outcome/latency_us", Is::AtLeast(5_000_000)),
-            ])
-            .first(
-                &["victim_frozen", "still_there"],
-                &[("/stop/reason", Is::Text("frozen")), ("/outcome", Is::Null)],
-            ),
-    ),
-    Scenario::death(
         "stop-uninterruptible",
         ASKED_FIRST
             .stop("delivered")
