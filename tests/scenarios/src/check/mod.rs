@@ -176,18 +176,18 @@ fn check_stop(report: &Report, record: &Value, slack: Slack, differences: &mut D
         differences.expect(record, "/stop/sender/pid", sender.pid);
         differences.expect(record, "/stop/sender/comm", sender.comm.as_str());
     }
-    // Where the fixture took the time itself, its measure is the mark.
-    let planned_ms = stop.grace_ms().unwrap_or(PLANNED_GRACE_MS);
-    let tolerance_ms = if stop.grace_ms().is_some() {
-        slack.ms / 10
-    } else {
-        slack.ms
+    // Where the fixture took the time itself, its measures are the marks.
+    let tolerance_ms = slack.ms / 10;
+    let least_ms = stop.least_grace_ms.unwrap_or_default();
+    let most_ms = match stop.most_grace_ms {
+        Some(most_ms) => most_ms + tolerance_ms,
+        None => PLANNED_GRACE_MS + slack.ms,
     };
     differences.within(
         record,
         "/stop/grace_ms",
-        LEAST_GRACE_MS.max(planned_ms.saturating_sub(tolerance_ms)),
-        planned_ms + tolerance_ms,
+        LEAST_GRACE_MS.max(least_ms.saturating_sub(tolerance_ms)),
+        most_ms,
     );
 }
 

@@ -155,8 +155,8 @@ fn grace_is_held_against_the_measure() {
     let mut report = report();
     report.stop = Some(Stop {
         signal: "SIGTERM".into(),
-        sent_boottime_ns: Some(0),
-        killed_boottime_ns: Some(1_300_000_000),
+        least_grace_ms: Some(1300),
+        most_grace_ms: Some(1320),
         ..Stop::default()
     });
     let mut record = record();
@@ -177,8 +177,8 @@ fn the_sender_of_the_request_may_be_another() {
     report.stop = Some(Stop {
         signal: "SIGTERM".into(),
         sender: Some(process(5, "asker")),
-        sent_boottime_ns: Some(0),
-        killed_boottime_ns: Some(1_300_000_000),
+        least_grace_ms: Some(1300),
+        most_grace_ms: Some(1320),
     });
     let mut record = record();
     for (pid, right) in [(5, true), (6, false)] {
