@@ -172,6 +172,11 @@ impl Watch {
         }
     }
 
+    /// What was seen so far.
+    pub(super) fn seen(&self) -> Vec<Seen> {
+        lock(&self.shared).seen.clone()
+    }
+
     /// Processor time and memory so far, as proc(5) counts them.
     pub(super) fn used(&self) -> Result<Used> {
         let folder = format!("/proc/{}", self.program.id());
