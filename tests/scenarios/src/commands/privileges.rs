@@ -79,10 +79,11 @@ fn too_much(pid: u32, allowed: Allowed<'_>) -> Result<Vec<String>> {
     for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
         let folder = thread?.path();
         // It may have ended.
-        let Ok(status) = fs::read_to_string(folder.join("status")) else {
+        let [Ok(status), Ok(name)] =
+            ["status", "comm"].map(|file| fs::read_to_string(folder.join(file)))
+        else {
             continue;
         };
-        let name = fs::read_to_string(folder.join("comm")).unwrap_or_default();
         let name = name.trim();
         let bound = if own & SETPCAP == 0 { own } else { 0 };
         let allowed = allowed.iter().find(|(known, _)| *known == name);
@@ -116,10 +117,12 @@ fn too_much(pid: u32, allowed: Allowed<'_>) -> Result<Vec<String>> {
 
 /// The same, once all threads have got so far.
 fn check_threads(options: &Options, pid: u32, allowed: Allowed<'_>) -> Result<Vec<String>> {
+    let mut last = Ok(Vec::new());
     within(options.record_limit(), || {
-        too_much(pid, allowed).is_ok_and(|problems| problems.is_empty())
+        last = too_much(pid, allowed);
+        last.as_ref().is_ok_and(Vec::is_empty)
     });
-    too_much(pid, allowed)
+    last
 }
 
 /// Those that ask runtimes may connect to users' sockets, where there are some.
