@@ -1,6 +1,6 @@
 //! One pass: the tracer with one hook tier, all scenarios under it, and its end.
 
-use std::{fs, time::Duration};
+use std::fs;
 
 use anyhow::Result;
 use oomtrace_fixtures::{Process, Report};
@@ -15,8 +15,6 @@ use crate::{
     tally::{Outcome, Tally},
     tracer::{Start, Tracer},
 };
-
-const STOP_LIMIT: Duration = Duration::from_secs(30);
 
 pub(crate) fn run(options: &Options, hooks: &str, scenarios: &[&Scenario], tally: &mut Tally) {
     let (tracer, started) = match start(options, hooks) {
@@ -49,7 +47,7 @@ pub(crate) fn run(options: &Options, hooks: &str, scenarios: &[&Scenario], tally
         tally.case(format_args!("{}@{hooks}", scenario.name), &outcome);
     }
 
-    let outcome = match stop(tracer, &quiet) {
+    let outcome = match stop(options, tracer, &quiet) {
         Ok(problems) => outcome_of(&problems),
         Err(error) => Outcome::Failed(format!("{error:#}")),
     };
@@ -234,9 +232,9 @@ fn check_silence(
 }
 
 /// What is wrong with the whole of what the tracer said.
-fn stop(tracer: Tracer, quiet: &[i32]) -> Result<Vec<String>> {
+fn stop(options: &Options, tracer: Tracer, quiet: &[i32]) -> Result<Vec<String>> {
     tracer.signal(libc::SIGTERM);
-    let finished = tracer.wait(STOP_LIMIT)?;
+    let finished = tracer.wait(options.program_limit())?;
     let mut problems = finished.problems();
     problems.extend(death::shared_ids(&finished.records));
     for pid in quiet {
