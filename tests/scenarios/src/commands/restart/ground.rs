@@ -136,8 +136,15 @@ pub(super) fn once(deaths: &[Value], pids: &[i32], cause: &str) -> Vec<String> {
         .collect()
 }
 
+/// A stretch in which nobody traced, or of which not all was kept: nobody can count what that was.
+/// Where something is counted and need not have been lost, a tracepoint's programs were busy.
+pub(super) fn is_stretch(record: &Value) -> bool {
+    record["type"] == "gap" && record["lost"] == 0
+}
+
 pub(super) fn no_losses(finished: &Finished) -> Vec<String> {
-    let lost = |record: &&Value| record["type"] == "gap";
+    let is_loss = |record: &Value| record["type"] == "gap" && record["certain"] == true;
+    let lost = |record: &&Value| is_loss(record) || is_stretch(record);
     let gaps = finished.records.iter().filter(lost);
     gaps.map(|gap| format!("something was missed: {gap}"))
         .collect()

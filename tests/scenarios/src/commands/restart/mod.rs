@@ -12,11 +12,12 @@ use std::{fs, path::Path, thread, time::Duration};
 use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::Value;
 
-use self::ground::{Ground, Ignoring, end, kill, no_losses, once};
+use self::ground::{Ground, Ignoring, end, is_stretch, kill, no_losses, once};
 use super::{
     Case,
     history::ask,
     lacks,
+    listen::within,
     watch::{Numbers, sender, storm},
 };
 use crate::{cli::Options, death, fixture, output::detail};
@@ -271,14 +272,8 @@ fn handed_over(
         problems.push("not all that died is told".to_owned());
     }
     // Those before go once no program of them can be at work.
-    let mut left = ground.pins.sets();
-    for _ in 0..50 {
-        if left.len() == 1 {
-            break;
-        }
-        thread::sleep(PAUSE);
-        left = ground.pins.sets();
-    }
+    within(options.record_limit(), || ground.pins.sets().len() == 1);
+    let left = ground.pins.sets();
     if left.len() != 1 || left == before {
         problems.push(format!("there was {before:?}, and now {left:?}"));
     }
@@ -355,10 +350,7 @@ fn other_version(options: &Options) -> Result<Vec<String>> {
     let finished = end(options, tracer)?;
     let mut problems = finished.problems();
     let saved = format!("{}.v1.rec", ground.place.store());
-    let gap = finished
-        .records
-        .iter()
-        .find(|record| record["type"] == "gap");
+    let gap = finished.records.iter().find(|record| is_stretch(record));
     let why = gap.and_then(|gap| gap["why"].as_str()).unwrap_or_default();
     problems.extend(lacks(
         "the gap",

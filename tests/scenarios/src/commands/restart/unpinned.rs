@@ -1,7 +1,7 @@
 //! Tracers that follow one another without pins.
 
 use std::{
-    fs,
+    fs::{self, File},
     os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
-use super::ground::{end, kill, once, stored};
+use super::ground::{end, is_stretch, kill, once, stored};
 use crate::{
     cli::Options,
     commands::{
@@ -39,7 +39,7 @@ pub(super) fn unpinned(options: &Options) -> Result<Vec<String>> {
     let gaps: Vec<&Value> = finished
         .records
         .iter()
-        .filter(|record| record["type"] == "gap")
+        .filter(|record| is_stretch(record))
         .collect();
     let [gap] = gaps.as_slice() else {
         problems.push(format!("one gap is wanted: {gaps:?}"));
@@ -112,21 +112,12 @@ pub(super) fn journal_alone(options: &Options) -> Result<Vec<String>> {
 /// The node goes down with a tracer that has stored nothing yet: what its journal holds is told as
 /// that boot's.
 pub(super) fn other_boot(options: &Options) -> Result<Vec<String>> {
-    // On a busy machine it may have been stored by the time that the tracer is killed.
-    const TRIES: usize = 5;
-    for _ in 0..TRIES {
-        if let Some(problems) = goes_down(options)? {
-            return Ok(problems);
-        }
-    }
-    bail!("each time it was stored before the node went down");
-}
-
-/// What is wrong; `None`: nothing was tried, for all was stored.
-fn goes_down(options: &Options) -> Result<Option<Vec<String>>> {
     const OTHER: &str = "00000000-1111-2222-3333-444444444444";
     let place = Place::new("restart-boot")?;
     let store = place.store();
+    // Another one writes to the store for as long as this one is there.
+    let lock = File::create(format!("{store}.lock"))?;
+    lock.lock()?;
     let tracer = start_with(options, &store, &[])?;
     let report = fixture::run(options, "app-kill", &[])?;
     let pids: Vec<i32> = report.victims().map(|victim| victim.pid).collect();
@@ -136,10 +127,7 @@ fn goes_down(options: &Options) -> Result<Option<Vec<String>>> {
         bail!("no death of {pids:?}");
     }
     kill(options, tracer)?;
-    let is_stored = |death: &Value| pids.iter().any(|pid| death["victim"]["pid"] == *pid);
-    if fs::exists(&store)? && stored(options, &store)?.iter().any(is_stored) {
-        return Ok(None);
-    }
+    drop(lock);
     // By its journal it was another one.
     let journal = format!("{store}.events");
     let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
@@ -156,11 +144,10 @@ fn goes_down(options: &Options) -> Result<Option<Vec<String>>> {
     let mut problems = finished.problems();
     let stored = stored(options, &store)?;
     problems.extend(once(&stored, &pids, "app_kill"));
-    let is_gap = |record: &Value| record["type"] == "gap";
-    if finished.records.iter().any(is_gap) {
+    if finished.records.iter().any(is_stretch) {
         problems.push("the time between boots is told as a gap".to_owned());
     }
-    Ok(Some(problems))
+    Ok(problems)
 }
 
 /// More kills than the kernel's log names (`oom_kill_process` of mm/oom_kill.c: ten in five
