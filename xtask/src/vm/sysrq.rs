@@ -1,6 +1,8 @@
 //! SysRq-i kills every process but the first. So the tracer is the first, in a boot of its own,
 //! and what it says is judged here: nobody is left there to do it.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::{
@@ -82,14 +84,18 @@ impl Said {
         if self.victims.is_empty() {
             problems.push("the fixture reported no victims".to_owned());
         }
-        for gap in self.records.iter().filter(|record| record["type"] == "gap") {
+        let is_loss = |record: &&Value| record["type"] == "gap" && record["certain"] == true;
+        for gap in self.records.iter().filter(is_loss) {
             problems.push(format!("events were lost: {gap}"));
         }
         for pid in &self.victims {
             let deaths = self.deaths(pid);
-            match deaths.as_slice() {
-                [death] => problems.extend(differences(death)),
-                _ => problems.push(format!("pid {pid} has {} records, not one", deaths.len())),
+            // One that takes long to end is told before, too.
+            let ids: BTreeSet<Option<&str>> =
+                deaths.iter().map(|death| death["id"].as_str()).collect();
+            match deaths.last() {
+                Some(last) if ids.len() == 1 => problems.extend(differences(last)),
+                _ => problems.push(format!("pid {pid} has {} deaths, not one", ids.len())),
             }
         }
         problems
@@ -118,7 +124,7 @@ mod tests {
 
     fn death(pid: u32, mechanism: &str) -> String {
         format!(
-            r#"{{"type":"death","victim":{{"pid":{pid}}},"final":true,"cause":"kernel",
+            r#"{{"type":"death","id":"{pid}","victim":{{"pid":{pid}}},"final":true,"cause":"kernel",
             "mechanism":"{mechanism}","actor":{{"kind":"kernel"}},"outcome":{{"exit_code":137}}}}"#
         )
         .replace('\n', "")
@@ -138,6 +144,17 @@ mod tests {
     #[test]
     fn another_mechanism_is_a_problem() {
         let printed = format!("{REPORT}\n{}\n{}", death(7, "sysrq"), death(8, "kill"));
+        assert_eq!(Said::read(&printed).problems().len(), 1);
+    }
+
+    #[test]
+    fn the_last_word_about_a_death_counts_and_another_death_is_a_problem() {
+        let early = death(7, "sysrq").replace(r#"{"exit_code":137}"#, "null");
+        let mut printed = format!("{REPORT}\n{early}\n{}\n", death(7, "sysrq"));
+        printed.push_str(&death(8, "sysrq"));
+        assert_eq!(Said::read(&printed).problems(), Vec::<String>::new());
+        printed.push('\n');
+        printed.push_str(&death(8, "sysrq").replace(r#""id":"8""#, r#""id":"9""#));
         assert_eq!(Said::read(&printed).problems().len(), 1);
     }
 
