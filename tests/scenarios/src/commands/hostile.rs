@@ -171,8 +171,11 @@ fn check_pretty(pretty: &[u8], deaths: &[Value], problems: &mut Vec<String>) {
     let deaths: Vec<&Value> = deaths.iter().filter(first).collect();
     check_bytes(pretty, problems);
     let text = String::from_utf8_lossy(pretty);
-    let missed = |line: &&str| line.contains("events may have been missed between");
-    let mut lines: Vec<&str> = text.lines().filter(|line| !missed(line)).collect();
+    // As above: what may have been missed, and units of the machine's that were started again.
+    let by_the_way = |line: &&str| {
+        line.contains("events may have been missed between") || line.contains(" was started again")
+    };
+    let mut lines: Vec<&str> = text.lines().filter(|line| !by_the_way(line)).collect();
     let ends = (!lines.is_empty()).then(|| (lines.remove(0), lines.pop().unwrap_or_default()));
     if !ends.is_some_and(|(first, last)| {
         first.starts_with("oomtrace ") && last.starts_with("stopped: ")
