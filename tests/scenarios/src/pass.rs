@@ -81,7 +81,44 @@ fn check_started(started: &Value, hooks: &str) -> Vec<String> {
     differences.into_list()
 }
 
+/// Once, or until nothing is left out that needs its time.
 fn run_scenario(
+    options: &Options,
+    tracer: &Tracer,
+    scenario: &Scenario,
+    quiet: &mut Vec<i32>,
+) -> Result<Outcome> {
+    const TRIES: usize = 3;
+    let mut left_out = Vec::new();
+    for _ in 0..TRIES {
+        let mark = tracer.mark();
+        let outcome = run_once(options, tracer, scenario, quiet)?;
+        if !matches!(outcome, Outcome::Passed) {
+            return Ok(outcome);
+        }
+        left_out = missing_in_time(scenario, &tracer.records(mark));
+        if left_out.is_empty() {
+            break;
+        }
+    }
+    Ok(outcome_of(&left_out))
+}
+
+/// Of the fields that are there in time, those that no death has.
+fn missing_in_time(scenario: &Scenario, records: &[Value]) -> Vec<String> {
+    if scenario.in_time.is_empty() {
+        return Vec::new();
+    }
+    let deaths = records.iter().filter(|record| record["type"] == "death");
+    let lacking = deaths.map(|death| {
+        let mut differences = Differences::default();
+        check::check_fields(scenario.in_time, death, &mut differences);
+        differences.into_list()
+    });
+    lacking.min_by_key(Vec::len).unwrap_or_default()
+}
+
+fn run_once(
     options: &Options,
     tracer: &Tracer,
     scenario: &Scenario,
@@ -268,6 +305,7 @@ fn outcome_of(problems: &[String]) -> Outcome {
 
 #[cfg(test)]
 mod tests {
+    use anyhow::Context as _;
     use oomtrace_fixtures::Status;
     use serde_json::json;
 
@@ -298,6 +336,19 @@ mod tests {
         assert!(died_of(&report));
         report.status = None;
         assert!(!died_of(&report));
+    }
+
+    #[test]
+    fn one_death_with_what_needs_its_time_is_enough() -> Result<()> {
+        let mut all = crate::scenarios::all();
+        let scenario = all.find(|scenario| scenario.name == "global-oom");
+        let scenario = scenario.context("global-oom")?;
+        let mut deaths = vec![json!({"type": "death", "oom": {"memory": null}})];
+        assert_eq!(missing_in_time(scenario, &deaths).len(), 2);
+        let memory = json!({"largest_read": 3, "cgroups_read": {"source": "cgroup"}});
+        deaths.push(json!({"type": "death", "oom": {"memory": memory}}));
+        assert!(missing_in_time(scenario, &deaths).is_empty());
+        Ok(())
     }
 
     #[test]
