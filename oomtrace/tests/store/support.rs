@@ -33,9 +33,13 @@ impl Folder {
     }
 }
 
-/// A moment in RFC 3339, so many seconds from the start of the tests.
+/// A moment in RFC 3339, so many seconds from the start of the tests: from that second's own, so
+/// that what is milliseconds apart is shown as one time.
 pub(crate) fn at(seconds: f64) -> String {
-    static START: LazyLock<OffsetDateTime> = LazyLock::new(OffsetDateTime::now_utc);
+    static START: LazyLock<OffsetDateTime> = LazyLock::new(|| {
+        let now = OffsetDateTime::now_utc();
+        now - time::Duration::nanoseconds(now.nanosecond().into())
+    });
     let time = *START + time::Duration::seconds_f64(seconds);
     time.format(&Rfc3339).unwrap()
 }
