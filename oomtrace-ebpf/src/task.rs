@@ -189,18 +189,12 @@ pub(crate) fn put_end(record: Record, who: u16, leader: Address) {
     fill!(facts.comm, COMM, leader, task_comm);
     // A task holds it until it is gone itself: `__put_task_struct` of kernel/fork.c.
     if let Some(signal) = follow!(leader, task_signal) {
-        fill!(facts.signal_flags, SIGNAL_FLAGS, signal, signal_flags);
-        fill!(
-            facts.group_exit_code,
-            GROUP_EXIT_CODE,
-            signal,
-            signal_group_exit_code
-        );
+        put_group_status(facts, signal);
     }
 }
 
 #[inline(always)]
-fn put_signal_facts(facts: &mut TaskFacts, signal: Address) {
+fn put_group_status(facts: &mut TaskFacts, signal: Address) {
     fill!(facts.signal_flags, SIGNAL_FLAGS, signal, signal_flags);
     fill!(
         facts.group_exit_code,
@@ -208,6 +202,11 @@ fn put_signal_facts(facts: &mut TaskFacts, signal: Address) {
         signal,
         signal_group_exit_code
     );
+}
+
+#[inline(always)]
+fn put_signal_facts(facts: &mut TaskFacts, signal: Address) {
+    put_group_status(facts, signal);
     fill!(facts.live, LIVE, signal, signal_live);
     fetch(
         &mut facts.shared_pending,
