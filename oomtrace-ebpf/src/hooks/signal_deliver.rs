@@ -15,10 +15,10 @@ use oomtrace_common::{
     wire::{kind, who},
 };
 
-use super::KILLED;
+use super::{KILLED, claim};
 use crate::{
     argv,
-    kernel::{current, settings},
+    kernel::current,
     record::{Record, Scratch, lost},
     task,
 };
@@ -40,15 +40,8 @@ fn try_image() -> Option<()> {
     let victim = current();
     let leader = task::leader(victim);
     let killed = KILLED.get_ptr_mut(&task::group_key(leader)?)?;
-    let generation = settings().generation;
-    // SAFETY: a value of the map. Two threads may both find it unsent: the image is then sent
-    // twice, which does no harm.
-    unsafe {
-        if (*killed).image_sent == generation {
-            return None;
-        }
-        (*killed).image_sent = generation;
-    }
+    // SAFETY: a value of the map.
+    unsafe { claim(&raw mut (*killed).image_sent) }?;
     let Some((record, ())) = Record::begin::<()>(&IMG_SCRATCH, kind::IMAGE) else {
         lost(kind::IMAGE);
         return None;
