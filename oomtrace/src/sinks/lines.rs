@@ -344,13 +344,9 @@ pub(super) fn outcome_line(death: &Death) -> String {
     };
     let mut line = format!("exit code {}", outcome.exit_code);
     if let Some(latency) = outcome.latency_us {
-        let most = if death.is_end_seen_late() {
-            "at most "
-        } else {
-            ""
-        };
         line.push_str(&format!(
-            ", gone {most}{:.1} ms after the signal",
+            ", gone {}{:.1} ms after the signal",
+            death.at_most(),
             latency as f64 / 1_000.0
         ));
     }

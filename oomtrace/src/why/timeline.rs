@@ -217,14 +217,9 @@ fn end(death: &Death) -> Option<Moment> {
         Some(_) => format!("ended (exit code {})", outcome.exit_code),
         None => format!("ended by itself, with status {}", outcome.exit_code),
     };
-    let most = if death.is_end_seen_late() {
-        "at most "
-    } else {
-        ""
-    };
     let took = outcome.latency_us.map_or_else(String::new, |us| {
         let took = human_duration(us.saturating_mul(1_000));
-        format!(", {most}{took} after the SIGKILL")
+        format!(", {}{took} after the SIGKILL", death.at_most())
     });
     let latency_us = i64::try_from(latency_us).unwrap_or(i64::MAX);
     Some(Moment {

@@ -51,10 +51,15 @@ impl Death {
         self.evidence.iter().any(|evidence| evidence.code == code)
     }
 
-    /// It had ended before that was seen: the latency is the most that it can have been.
+    /// What goes before its latency: where it had ended before that was seen, that is the most
+    /// that it can have been.
     #[must_use]
-    pub fn is_end_seen_late(&self) -> bool {
-        self.has_evidence(END_SEEN_LATE)
+    pub fn at_most(&self) -> &'static str {
+        if self.has_evidence(END_SEEN_LATE) {
+            "at most "
+        } else {
+            ""
+        }
     }
 }
 
