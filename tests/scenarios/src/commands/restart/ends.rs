@@ -51,10 +51,8 @@ pub(super) fn freed(options: &Options) -> Result<Vec<String>> {
 }
 
 fn is_late(death: &Value) -> bool {
-    let evidence = death["evidence"].as_array().into_iter().flatten();
-    evidence
-        .into_iter()
-        .any(|evidence| evidence["code"] == LATE)
+    let mut evidence = death["evidence"].as_array().into_iter().flatten();
+    evidence.any(|evidence| evidence["code"] == LATE)
 }
 
 fn ended(name: &str, death: &Value) -> Option<String> {
@@ -73,16 +71,9 @@ fn unhooked(
 ) -> Result<Vec<(&'static str, Value)>> {
     let ground = Ground::new(place)?;
     kill(options, ground.start(options, &[])?)?;
-    let sets = ground.pins.sets();
-    let [set] = sets.as_slice() else {
-        bail!("one set of programs: {sets:?}");
-    };
+    let set = ground.pins.only_set()?;
     for program in programs {
-        let link = ground
-            .pins
-            .folder()
-            .join(set)
-            .join(format!("link_{program}"));
+        let link = set.join(format!("link_{program}"));
         fs::remove_file(&link).with_context(|| link.display().to_string())?;
     }
     let mut victims = Vec::new();

@@ -51,6 +51,14 @@ impl Pins {
         self.folder().to_string_lossy().into_owned()
     }
 
+    /// The folder of the only set of programs.
+    pub(super) fn only_set(&self) -> Result<PathBuf> {
+        match self.sets().as_slice() {
+            [set] => Ok(self.folder().join(set)),
+            sets => bail!("one set of programs: {sets:?}"),
+        }
+    }
+
     /// The sets of programs that are there.
     pub(super) fn sets(&self) -> Vec<String> {
         let names = fs::read_dir(self.folder()).into_iter().flatten().flatten();

@@ -9,7 +9,7 @@ mod unpinned;
 
 use std::{fs, path::Path, thread, time::Duration};
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow};
 use serde_json::Value;
 
 use self::ground::{Ground, Ignoring, end, is_stretch, kill, no_losses, once};
@@ -249,10 +249,7 @@ fn handed_over(
     let victim = Ignoring::start()?;
     victim.signal(libc::SIGTERM);
     kill(options, tracer)?;
-    let [set] = before.as_slice() else {
-        bail!("one set of programs: {before:?}");
-    };
-    alter(&ground.pins.folder().join(set))?;
+    alter(&ground.pins.only_set()?)?;
     let meanwhile = fixture::run(options, "app-kill", &[])?;
     // Another size of the ring makes them others.
     let tracer = ground.start(options, &["--ring-bytes", "1048576"])?;
@@ -294,17 +291,14 @@ fn handed_over(
 fn unreadable(options: &Options) -> Result<Vec<String>> {
     let ground = Ground::new("restart-unreadable")?;
     kill(options, ground.start(options, &[])?)?;
-    let sets = ground.pins.sets();
-    let [set] = sets.as_slice() else {
-        bail!("one set of programs: {sets:?}");
-    };
-    fs::remove_file(ground.pins.folder().join(set).join("map_EVENTS"))?;
+    let set = ground.pins.only_set()?;
+    fs::remove_file(set.join("map_EVENTS"))?;
     fixture::run(options, "app-kill", &[])?;
     let finished = end(options, ground.start(options, &[])?)?;
     let mut problems = finished.problems();
     let said = ["what programs of before have seen cannot be read", "EVENTS"];
     problems.extend(lacks("the tracer", &finished.ended.stderr, &said));
-    let left = fs::read_dir(ground.pins.folder().join(set))?;
+    let left = fs::read_dir(&set)?;
     let is_link = |pin: &fs::DirEntry| pin.file_name().as_encoded_bytes().starts_with(b"link_");
     if let Some(link) = left.flatten().find(is_link) {
         problems.push(format!("hooked still: {link:?}"));
@@ -337,15 +331,14 @@ fn other_version(options: &Options) -> Result<Vec<String>> {
     let ground = Ground::new("restart-version")?;
     kill(options, ground.start(options, &[])?)?;
     let report = fixture::run(options, "app-kill", &[])?;
-    let sets = ground.pins.sets();
-    let [set] = sets.as_slice() else {
-        bail!("one set of programs: {sets:?}");
-    };
+    let set = ground.pins.only_set()?;
+    let name = set.file_name().and_then(|name| name.to_str());
     // By its name it is another version's.
-    let (version, rest) = set.split_once('-').context("a version")?;
+    let (version, rest) = name
+        .and_then(|name| name.split_once('-'))
+        .context("a version")?;
     let version = version.trim_start_matches('v').parse()?;
-    let folder = ground.pins.folder();
-    fs::rename(folder.join(set), folder.join(format!("v1-{rest}")))?;
+    fs::rename(&set, set.with_file_name(format!("v1-{rest}")))?;
     let tracer = ground.start(options, &[])?;
     let finished = end(options, tracer)?;
     let mut problems = finished.problems();
